@@ -1,0 +1,58 @@
+"""Where the bytes of an image, a sound or a film are found."""
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Media(BaseModel):
+    """The bytes of one file, inline or in the artifact store: exactly one of the two.
+
+    In Python, `bytes` and a `pathlib.Path` are taken as well and turned into this form where the
+    job is made. A plain string is refused: it could be a path, a URL or base64.
+
+    Attributes:
+        base64: The file's bytes as standard base64 (RFC 4648, section 4).
+        uri: The name of an artifact, as the artifact store gave it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    base64: str | None = Field(default=None, repr=False)
+    uri: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_python(cls, value: Any) -> Any:
+        if isinstance(value, Path):
+            value = value.read_bytes()
+        if isinstance(value, bytes):
+            return {"base64": base64.b64encode(value).decode("ascii")}
+        if isinstance(value, str):
+            raise ValueError('give bytes, a pathlib.Path, {"base64": …} or {"uri": …}, not a string')
+        return value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.base64 is None) == (self.uri is None):
+            raise ValueError("give exactly one of base64 and uri")
+        return self
+
+    def inline_bytes(self) -> bytes | None:
+        """Decode the bytes that travel in the message.
+
+        Returns:
+            The bytes, or None where they are in the artifact store.
+
+        Raises:
+            ValueError: The text is not base64.
+        """
+        if self.base64 is None:
+            return None
+        try:
+            return base64.b64decode(self.base64, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"not valid base64: {error}") from None

@@ -1,0 +1,124 @@
+"""What a job ends in: `Success` or `Failure`."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stoker_tasks.errors import ErrorType, StokerError, by_type
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Artifact(_Frozen):
+    """A binary output that is kept beside the result.
+
+    Attributes:
+        uri: Its name in the artifact store; the output refers to it by this name.
+        mime_type: `image/png`, `audio/wav`, `application/x-npy` …
+        size: Bytes.
+    """
+
+    uri: str
+    mime_type: str
+    size: int
+
+
+class Timing(_Frozen):
+    """Where a job's time went, in milliseconds, and what it shared a forward pass with.
+
+    Attributes:
+        queue_ms: From submission until a worker began to preprocess it. For a job of a stock
+            Celery producer, whose message has no time of submission, from its arrival at the
+            worker.
+        preprocess_ms: Tokenising, decoding, resizing.
+        ready_ms: From preprocessed until its first forward pass began.
+        forward_ms: The forward passes it took part in, added up.
+        postprocess_ms: From its last forward pass until its result was ready to be stored.
+        batch: The ID of its (last) batch; equal for all jobs of one forward pass.
+        batch_size: How many jobs that batch held.
+        forwards: In how many forward passes its chunks took part.
+        tokens: Its useful size along the padded axis: tokens of text, pixels of an image, frames
+            of a sound.
+        padded_tokens: Its share of the padded batches; `tokens / padded_tokens` is the padding
+            efficiency.
+    """
+
+    queue_ms: float = 0.0
+    preprocess_ms: float = 0.0
+    ready_ms: float = 0.0
+    forward_ms: float = 0.0
+    postprocess_ms: float = 0.0
+    batch: str = ""
+    batch_size: int = 0
+    forwards: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+
+
+class Success(_Frozen):
+    """A job that ran.
+
+    Attributes:
+        output: What `transformers.pipeline` returns for the same call, made JSON-safe. A large
+            array stands in it as `{"artifact": uri, "mime_type", "shape", "dtype"}`.
+        artifacts: The binary outputs that `output` refers to.
+        task: The task's name.
+        model: `name@commit`; a local folder's commit is `local`.
+        timing: Where the time went.
+        metadata: What the caller gave with the job.
+    """
+
+    status: Literal["succeeded"] = "succeeded"
+    output: Any = Field(repr=False)
+    artifacts: list[Artifact] = []
+    task: str
+    model: str
+    timing: Timing = Timing()
+    metadata: dict[str, str] = Field(default={}, repr=False)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Give the form in which Celery's result backend stores it."""
+        return self.model_dump(mode="json", exclude={"status"})
+
+
+class Failure(_Frozen):
+    """A job that did not run to its end.
+
+    Attributes:
+        status: `failed`, `canceled` (by the caller) or `expired` (before it was started).
+        error: One of `ErrorType`.
+        message: What went wrong and what to do about it.
+        details: JSON-safe facts for programs.
+        retryable: Whether the same job may succeed if it is submitted again unchanged.
+    """
+
+    status: Literal["failed", "canceled", "expired"] = "failed"
+    error: ErrorType
+    message: str = Field(repr=False)
+    details: dict[str, Any] = Field(default={}, repr=False)
+    retryable: bool = False
+
+    @classmethod
+    def of(cls, error: StokerError) -> "Failure":
+        """Describe an error as a result."""
+        status: Literal["failed", "canceled", "expired"] = "failed"
+        if error.type is ErrorType.CANCELED:
+            status = "canceled"
+        elif error.type is ErrorType.EXPIRED:
+            status = "expired"
+        return cls(
+            status=status,
+            error=error.type,
+            message=error.message,
+            details=error.details,
+            retryable=error.retryable,
+        )
+
+    def to_error(self) -> StokerError:
+        """Give the exception that this result stands for."""
+        return by_type(self.error)(self.message, self.details)
+
+
+Result = Success | Failure

@@ -1,0 +1,158 @@
+"""How a job travels: the names, keyword arguments and headers of its Celery message.
+
+A job is an ordinary Celery message. `to_kwargs` is what a Stoker producer sends; `read_job` reads
+what any producer sent, checking it again.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from stoker_tasks.catalog import CATALOG, find
+from stoker_tasks.errors import InvalidInput
+from stoker_tasks.job import Job, Priority
+from stoker_tasks.spec import TaskSpec
+
+TASK_PREFIX: Final = "stoker."
+DEFAULT_POOL: Final = "default"
+CONTRACT_HEADER: Final = "stoker-contract"
+CONTRACT: Final = 1
+# Seconds since the epoch, by the producer's clock: from here the job's time in the queue counts.
+SUBMITTED_HEADER: Final = "stoker-submitted"
+CLAIM_FIELD: Final = "claim"
+
+# Celery's priorities on Redis: 0 is served first.
+PRIORITIES: Final[Mapping[Priority, int]] = {"high": 0, "normal": 3, "low": 6}
+
+_POOL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_RESULT_KEYS = frozenset({"output", "artifacts", "task", "model", "timing", "metadata"})
+
+
+def celery_name(task: str) -> str:
+    """Give the Celery task name of a task: `stoker.text_classification`."""
+    return TASK_PREFIX + task.replace("-", "_")
+
+
+def task_name(celery_task: str) -> str:
+    """Give the task of a Celery task name."""
+    return celery_task.removeprefix(TASK_PREFIX).replace("_", "-")
+
+
+def queue_name(pool: str) -> str:
+    """Give the queue of a pool: `stoker` for the default pool, else `stoker.NAME`.
+
+    Raises:
+        InvalidInput: The name is not made of lower-case letters, digits, `-` and `_`.
+    """
+    if not _POOL_NAME.fullmatch(pool):
+        raise InvalidInput(
+            f"pool {pool[:64]!r}: a pool's name has lower-case letters, digits, - and _, up to 63",
+            {"pool": pool[:64]},
+        )
+    return "stoker" if pool == DEFAULT_POOL else f"stoker.{pool}"
+
+
+def pool_name(queue: str) -> str:
+    """Give the pool of a queue; the opposite of `queue_name`."""
+    return DEFAULT_POOL if queue == "stoker" else queue.removeprefix("stoker.")
+
+
+def to_kwargs(job: Job) -> dict[str, Any]:
+    """Give the keyword arguments of a job's message, JSON-safe and without what is not set."""
+    kwargs = job.model_dump(mode="json", exclude={"priority", "parameters"}, exclude_defaults=True)
+    parameters = job.parameters.given()
+    return {**kwargs, "parameters": parameters} if parameters else kwargs
+
+
+def make_job(task: str, fields: Mapping[str, Any]) -> Job:
+    """Make the typed job of a task from plain fields.
+
+    Args:
+        task: The task's name or an alias of it.
+        fields: The job's fields: `inputs`, `model`, `parameters` …
+
+    Raises:
+        UnknownTask: No task has this name.
+        InvalidInput: A field or parameter is unknown, missing or of a wrong type. The message
+            names it and what is allowed, and quotes no value.
+    """
+    spec = find(task)
+    try:
+        return spec.job.model_validate(dict(fields))
+    except ValidationError as error:
+        raise _explain(spec, error) from None
+
+
+def read_job(celery_task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
+    """Make the typed job of a Celery message's arguments.
+
+    One positional argument stands for `inputs`, so that a task can be the next link of a chain:
+    a string, the result of another job (its hand-over), or a list of these (a chord's body).
+
+    Raises:
+        UnknownTask: No task has this name.
+        InvalidInput: As for `make_job`; or there are several positional arguments, or both a
+            positional one and `inputs`.
+    """
+    task = task_name(celery_task)
+    fields = dict(kwargs)
+    if args:
+        if len(args) > 1:
+            raise InvalidInput(
+                f"{celery_task} takes one positional argument, the inputs; {len(args)} were given"
+            )
+        if "inputs" in fields:
+            raise InvalidInput(f"{celery_task} takes a positional argument or inputs=, not both")
+        fields["inputs"] = _from_position(task, args[0])
+    return make_job(task, fields)
+
+
+def _from_position(task: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_position(task, one) for one in value]
+    if isinstance(value, dict) and value.keys() == _RESULT_KEYS:
+        return _hand_over(task, value)
+    return value
+
+
+def _hand_over(task: str, result: Mapping[str, Any]) -> Any:
+    before = CATALOG.get(str(result["task"]))
+    name = before.name if before else "an unknown task"
+    refusal = InvalidInput(
+        f"{name} has nothing to hand over to {task}: put a task of your own between the two that "
+        f"picks what {task} takes",
+        {"from": name, "to": task},
+    )
+    if before is None or before.hand_over is None:
+        raise refusal
+    try:
+        return before.hand_over(result["output"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise refusal from None
+
+
+def _explain(spec: TaskSpec, error: ValidationError) -> InvalidInput:
+    """Say what is wrong by field, with what is allowed, and without any of the caller's values."""
+    problems: dict[str, str] = {}
+    for found in error.errors(include_input=False, include_url=False, include_context=False):
+        field, *rest = found["loc"] or ("job",)
+        if found["type"] == "extra_forbidden" and not rest:
+            problems[f"{field}"] = f"unknown field; a job has {', '.join(spec.job.model_fields)}"
+        elif field == "inputs":
+            problems["inputs"] = f"must be {spec.inputs}"
+        elif field == "parameters" and rest:
+            name = f"parameters.{rest[0]}"
+            if found["type"] == "extra_forbidden" and len(rest) == 1:
+                problems[name] = (
+                    f"unknown parameter; {spec.name} takes {', '.join(spec.parameters)}"
+                )
+            elif name not in problems:
+                problems[name] = found["msg"]
+        else:
+            problems.setdefault(f"{field}", found["msg"])
+    listed = "; ".join(f"{where[:80]}: {what}" for where, what in problems.items())
+    return InvalidInput(
+        f"{spec.name}: {listed}", {"task": spec.name, "fields": [name[:80] for name in problems]}
+    )

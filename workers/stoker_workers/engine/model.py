@@ -1,0 +1,112 @@
+"""What the engine asks of a warm model: three calls, one for each stage."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stoker_tasks.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """What a warm model is loaded by.
+
+    Attributes:
+        task: The task's name.
+        model: A hub ID or a local folder.
+        revision: A branch, tag or commit; the default branch if None.
+    """
+
+    task: str
+    model: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One row of a forward pass: a whole input, or a part of one that the task splits.
+
+    Attributes:
+        features: What the model room made of it; the engine never looks inside.
+        length: Its size along the padded axis (tokens, pixels, frames); at least 1.
+        key: What must be equal for two chunks of one model to share a forward pass.
+    """
+
+    features: Mapping[str, Any]
+    length: int
+    key: Hashable = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A preprocessed job.
+
+    Attributes:
+        chunks: Its rows, at least one.
+        state: What the model room needs again to postprocess; the engine never looks inside.
+    """
+
+    chunks: Sequence[Chunk]
+    state: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactData:
+    """A binary output, before it is stored.
+
+    Attributes:
+        uri: The name it will have in the artifact store; the output refers to it already.
+        mime_type: Such as `application/x-npy`.
+        data: The bytes.
+    """
+
+    uri: str
+    mime_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A postprocessed job.
+
+    Attributes:
+        value: The JSON-safe output.
+        artifacts: The binary outputs that it refers to.
+    """
+
+    value: Any = field(repr=False)
+    artifacts: Sequence[ArtifactData] = ()
+
+
+class WarmModel(Protocol):
+    """A loaded model with its pre- and postprocessors.
+
+    `preprocess` and `postprocess` may be called from several threads at once; `forward` is called
+    by the one thread that owns the device. Each raises a `StokerError` for what is the job's own
+    fault, and anything else for a fault of the forward pass or the model.
+    """
+
+    @property
+    def name(self) -> str:
+        """The model's name and commit: `name@commit`."""
+
+    def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
+        """Turn a job's inputs into rows.
+
+        Args:
+            job: The checked job of this model's task.
+            media: The bytes of those inputs that travelled by the artifact store, by URI.
+
+        Raises:
+            InvalidInput: The inputs cannot be read, or are longer than the model can read.
+        """
+
+    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
+        """Run rows of one key through the model in one pass.
+
+        Returns:
+            One output for each row, in their order, as if it had run alone.
+        """
+
+    def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
+        """Turn the outputs of all of a job's rows, in their order, into the job's output."""
