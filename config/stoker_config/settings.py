@@ -1,0 +1,118 @@
+"""Every knob, typed; the only reader of the environment.
+
+Each setting is read from the environment variable `STOKER_` + its name in capitals.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+KIB = 1024
+MIB = 1024 * KIB
+DAY = 86_400
+
+
+class Settings(BaseSettings):
+    """The settings of one process.
+
+    Attributes:
+        redis_url: The server that holds queues, results and artifacts: `redis://`, `rediss://` or
+            `unix://` (`redis+socket://` is taken as well).
+        pool: The pool that a worker serves, and the default pool of a producer.
+        device: What a worker runs its models on: `auto`, `cpu`, `cuda:N` or `mps`.
+        preload: Models that a worker loads before it takes jobs and never evicts, as
+            `task=model` or `task=model@revision`, separated by commas. The first one of a task is
+            the pool's model for jobs of that task that name none.
+        models: The only models that a worker serves; any if empty.
+        warm_models: How many models a worker keeps loaded at most.
+        window: From how many waiting rows of one kind a batch is chosen.
+        batch_rows: The most rows of one forward pass.
+        batch_tokens: The most padded tokens of one forward pass; the device's own if absent.
+        prefetch: How many jobs a worker holds at most, running and waiting.
+        inline_limit: Bytes of JSON above which inputs leave the message for the artifact store.
+        max_message: Bytes above which a worker refuses the arguments of a message.
+        artifact_limit: Bytes of the largest artifact that Redis takes.
+        artifact_capacity: Bytes of all artifacts in Redis together.
+        artifact_expires: Seconds for which an artifact is kept.
+        result_expires: Seconds for which a result is kept.
+        cache_dir: Where fetched and converted models are kept; if it is not given, `stoker` in the
+            user's cache folder.
+        log_level: `debug`, `info`, `warning` or `error`.
+        log_format: `text` for people, `json` for machines (one object a line).
+    """
+
+    model_config = SettingsConfigDict(env_prefix="STOKER_", extra="ignore", frozen=True)
+
+    redis_url: SecretStr = SecretStr("redis://localhost:6379/0")
+    pool: str = "default"
+    device: str = "auto"
+    preload: Annotated[tuple[str, ...], NoDecode] = ()
+    models: Annotated[tuple[str, ...], NoDecode] = ()
+    warm_models: int = Field(default=4, ge=1)
+    window: int = Field(default=256, ge=1)
+    batch_rows: int = Field(default=64, ge=1)
+    batch_tokens: int | None = Field(default=None, ge=1)
+    prefetch: int = Field(default=768, ge=1)
+    inline_limit: int = Field(default=64 * KIB, ge=1)
+    max_message: int = Field(default=4 * MIB, ge=1)
+    artifact_limit: int = Field(default=64 * MIB, ge=1)
+    artifact_capacity: int = Field(default=1024 * MIB, ge=1)
+    artifact_expires: int = Field(default=DAY, ge=1)
+    result_expires: int = Field(default=DAY, ge=1)
+    cache_dir: Path = Field(default_factory=lambda: _user_cache() / "stoker")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+    @field_validator("preload", "models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _one_spelling(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url.startswith("redis+socket://"):
+            return SecretStr("unix://" + url.removeprefix("redis+socket://"))
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("redis_url must begin with redis://, rediss:// or unix://")
+        return value
+
+    @property
+    def redis(self) -> str:
+        """The server's URL as redis-py takes it, with its password."""
+        return self.redis_url.get_secret_value()
+
+    @property
+    def celery_redis(self) -> str:
+        """The server's URL as Celery takes it, with its password."""
+        if self.redis.startswith("unix://"):
+            return "redis+socket://" + self.redis.removeprefix("unix://")
+        return self.redis
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Read the settings of this process once."""
+    return Settings()
+
+
+def child_environment(**settings: str) -> dict[str, str]:
+    """Give the environment for a child process: this one's, with other settings.
+
+    A URL with a password reaches a child this way, since any user of a machine can read arguments.
+
+    Args:
+        **settings: Names of settings and their values, as the environment spells the values.
+    """
+    return {**os.environ, **{f"STOKER_{name.upper()}": value for name, value in settings.items()}}
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
