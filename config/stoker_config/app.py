@@ -1,0 +1,61 @@
+"""The Celery app that producers, workers and Flower share."""
+
+from typing import Any, Final
+
+from celery import Celery
+
+from stoker_config.settings import Settings, load_settings
+from stoker_tasks.wire import PRIORITIES, queue_name
+
+PRIORITY_STEPS: Final = (0, 3, 6, 9)
+# Longer than any pause of a worker's event loop, short enough to be waited for after a crash.
+VISIBILITY_TIMEOUT: Final = 3600
+
+
+def make_app(settings: Settings, *, result_backend: str | None = None, **conf: Any) -> Celery:
+    """Make the app of one process.
+
+    Args:
+        settings: Its settings.
+        result_backend: Another backend than Celery's plain Redis one, for a worker.
+        **conf: Further Celery settings, for a worker.
+
+    Returns:
+        A Celery app that sends and takes JSON only, and whose default queue is the pool's.
+    """
+    app = Celery("stoker", set_as_current=False)
+    app.conf.update(
+        broker_url=settings.celery_redis,
+        result_backend=result_backend or settings.celery_redis,
+        accept_content=["json"],
+        result_accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        event_serializer="json",
+        result_expires=settings.result_expires,
+        task_default_queue=queue_name(settings.pool),
+        task_default_priority=PRIORITIES["normal"],
+        broker_transport_options={
+            "priority_steps": list(PRIORITY_STEPS),
+            "queue_order_strategy": "priority",
+            "visibility_timeout": VISIBILITY_TIMEOUT,
+        },
+        broker_connection_retry_on_startup=True,
+        enable_utc=True,
+    )
+    app.conf.update(conf)
+    return app
+
+
+def make_producer_app() -> Celery:
+    """Make the app of a process that only looks on, such as Flower: `-A stoker_config.app:app`."""
+    return make_app(load_settings())
+
+
+def __getattr__(name: str) -> Celery:
+    # Flower and `celery -A stoker_config.app` look for a module's `app`; making it only then keeps
+    # an import free of the environment.
+    if name == "app":
+        globals()["app"] = app = make_producer_app()
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,118 @@
+"""Where payloads go that are too large for a message, and binary outputs: an expiring store."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+from stoker_config import keys
+from stoker_tasks.errors import InputFetchFailed, TooLarge
+
+SCHEME: Final = "artifact:"
+
+# Adding keeps the sum of sizes: what has expired is taken off first, at most 100 at a time, so that
+# no call is long. Sizes stand in the members, since Redis has dropped the values by then.
+_PUT = """
+local now = tonumber(redis.call('TIME')[1])
+local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)
+for _, member in ipairs(gone) do
+  redis.call('DECRBY', KEYS[1], tonumber(string.match(member, '^(%d+)')))
+  redis.call('ZREM', KEYS[2], member)
+end
+local size, expires = #ARGV[1], tonumber(ARGV[3])
+local held = tonumber(redis.call('GET', KEYS[1]) or '0')
+if held + size > tonumber(ARGV[4]) then return held end
+if not redis.call('SET', KEYS[3], ARGV[1], 'EX', expires, 'NX') then return -1 end
+redis.call('INCRBY', KEYS[1], size)
+redis.call('ZADD', KEYS[2], now + expires, size .. ':' .. ARGV[2])
+return -1
+"""
+
+
+def new_uri() -> str:
+    """Mint the name of an artifact that is yet to be stored."""
+    return SCHEME + uuid4().hex
+
+
+class ArtifactStore(Protocol):
+    """What an artifact store does, whatever keeps the bytes."""
+
+    def put(self, data: bytes, *, uri: str | None = None) -> str:
+        """Keep bytes for as long as the store keeps them.
+
+        Args:
+            data: The bytes.
+            uri: A name from `new_uri`; a new one if absent. Storing a name again does nothing.
+
+        Returns:
+            The name.
+
+        Raises:
+            TooLarge: The bytes are more than the store takes at once, or has room for.
+        """
+
+    def get(self, uris: Sequence[str]) -> Mapping[str, bytes]:
+        """Read artifacts back; those that have expired or never were are absent."""
+
+
+class RedisArtifacts:
+    """An artifact store in Redis, with expiry and a cap on the sum of all sizes.
+
+    Args:
+        client: A redis-py client.
+        limit: Bytes of the largest artifact.
+        capacity: Bytes of all artifacts together.
+        expires: Seconds for which each is kept.
+    """
+
+    def __init__(self, client: Any, *, limit: int, capacity: int, expires: int) -> None:
+        self._client = client
+        self._limit = limit
+        self._capacity = capacity
+        self._expires = expires
+        self._put = client.register_script(_PUT)
+
+    def put(self, data: bytes, *, uri: str | None = None) -> str:
+        """Keep bytes; see `ArtifactStore.put`."""
+        if len(data) > self._limit:
+            raise TooLarge(
+                f"{len(data)} bytes are more than the artifact store takes at once: "
+                f"{self._limit} (STOKER_ARTIFACT_LIMIT)",
+                {"size": len(data), "limit": self._limit},
+            )
+        uri = uri or new_uri()
+        held = self._put(
+            keys=[keys.ARTIFACT_BYTES, keys.ARTIFACT_EXPIRY, keys.artifact(uri)],
+            args=[data, uri, self._expires, self._capacity],
+        )
+        if held >= 0:
+            raise TooLarge(
+                f"the artifact store is full: it holds {held} of {self._capacity} bytes "
+                f"(STOKER_ARTIFACT_CAPACITY), and {len(data)} were to be added; try again when "
+                f"some have expired",
+                {"size": len(data), "held": held, "capacity": self._capacity},
+            )
+        return uri
+
+    def get(self, uris: Sequence[str]) -> Mapping[str, bytes]:
+        """Read artifacts back; see `ArtifactStore.get`."""
+        if not uris:
+            return {}
+        found = self._client.mget([keys.artifact(uri) for uri in uris])
+        return {uri: data for uri, data in zip(uris, found, strict=True) if data is not None}
+
+
+def fetch(store: ArtifactStore, uri: str) -> bytes:
+    """Read one artifact that must be there.
+
+    Raises:
+        InputFetchFailed: It has expired, or no artifact has this name.
+    """
+    data = store.get([uri]).get(uri)
+    if data is None:
+        raise InputFetchFailed(
+            "an artifact of this job is not in the store: it has expired, or was never stored "
+            "there; submit the job again with its bytes",
+            {"uri": uri[:80], "at": int(time.time())},
+        )
+    return data

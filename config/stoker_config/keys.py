@@ -1,0 +1,44 @@
+"""The names of all keys that Stoker keeps in Redis, beside Celery's own."""
+
+from typing import Final
+
+# Sorted set of job IDs by time of submission: a job that is waiting, and not one that never was.
+QUEUED: Final = "stoker:queued"
+# Sorted set of job IDs by time of start: jobs that a batch holds now.
+RUNNING: Final = "stoker:running"
+# Sorted set of worker IDs by the time until which each may be believed alive.
+WORKERS: Final = "stoker:workers"
+# Sorted set of pool names by the time at which a worker of the pool was last seen.
+POOLS: Final = "stoker:pools"
+# Hash of worker ID to what it serves, as JSON.
+SERVING: Final = "stoker:serving"
+# Sum of the sizes of all artifacts, and a sorted set of their names by time of expiry.
+ARTIFACT_BYTES: Final = "stoker:artifacts:bytes"
+ARTIFACT_EXPIRY: Final = "stoker:artifacts:expiry"
+
+
+def artifact(uri: str) -> str:
+    """Name the key of an artifact's bytes."""
+    return f"stoker:{uri}"
+
+
+def canceled(job_id: str) -> str:
+    """Name the tombstone of a canceled job."""
+    return f"stoker:canceled:{job_id}"
+
+
+def result(job_id: str) -> str:
+    """Name the key in which Celery's Redis backend keeps a job's result."""
+    return f"celery-task-meta-{job_id}"
+
+
+def queue(queue_name: str, priority: int, steps: tuple[int, ...]) -> str:
+    """Name the list in which kombu keeps a queue's messages of one priority.
+
+    Args:
+        queue_name: The queue.
+        priority: The message's priority; 0 is served first.
+        steps: The priorities that have a list of their own; others share the next lower one's.
+    """
+    step = max(each for each in steps if each <= priority)
+    return queue_name if step == 0 else f"{queue_name}\x06\x16{step}"

@@ -1,0 +1,92 @@
+"""The registry of what is served: workers say so while they live, producers ask before they submit."""
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from stoker_config import keys
+
+# A worker says so every third of this time.
+ALIVE_SECONDS: Final = 30.0
+# A pool whose last worker was seen within this time is down, not unknown: its jobs may wait.
+KNOWN_SECONDS: Final = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What one worker serves.
+
+    Attributes:
+        worker: The worker's ID: its Celery node name.
+        pools: The pools whose queues it reads.
+        tasks: The tasks it can run.
+        defaults: For each task, the model of jobs that name none.
+        models: The only models it serves; any if empty.
+        warm: The models it has loaded now.
+        device: Such as `cpu` or `cuda:0`.
+    """
+
+    worker: str
+    pools: tuple[str, ...]
+    tasks: tuple[str, ...]
+    defaults: dict[str, str]
+    models: tuple[str, ...]
+    warm: tuple[str, ...]
+    device: str
+
+
+class Registry:
+    """The serving registry of one Redis server.
+
+    Args:
+        client: A redis-py client.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def announce(self, serving: Serving) -> None:
+        """Say that a worker lives and what it serves; to be repeated every `ALIVE_SECONDS` / 3."""
+        now = time.time()
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.zadd(keys.WORKERS, {serving.worker: now + ALIVE_SECONDS})
+            pipe.hset(keys.SERVING, serving.worker, json.dumps(asdict(serving)))
+            pipe.zadd(keys.POOLS, dict.fromkeys(serving.pools, now))
+            pipe.execute()
+
+    def withdraw(self, worker: str) -> None:
+        """Say that a worker has ended; its pools stay known."""
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.zrem(keys.WORKERS, worker)
+            pipe.hdel(keys.SERVING, worker)
+            pipe.execute()
+
+    def workers(self) -> list[Serving]:
+        """List what the living workers serve, in the order of their IDs."""
+        now = time.time()
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.zrangebyscore(keys.WORKERS, now, "+inf")
+            pipe.zrangebyscore(keys.WORKERS, "-inf", now)
+            pipe.hgetall(keys.SERVING)
+            alive, dead, serving = pipe.execute()
+        if dead:
+            self._client.zrem(keys.WORKERS, *dead)
+            self._client.hdel(keys.SERVING, *dead)
+        return [_read(serving[worker]) for worker in sorted(alive) if worker in serving]
+
+    def known_pools(self) -> list[str]:
+        """List the pools that a worker served within the last day, alive or not."""
+        since = time.time() - KNOWN_SECONDS
+        return sorted(_text(self._client.zrangebyscore(keys.POOLS, since, "+inf")))
+
+
+def _read(raw: bytes) -> Serving:
+    fields = json.loads(raw)
+    lists = {name: tuple(fields[name]) for name in ("pools", "tasks", "models", "warm")}
+    return Serving(**{**fields, **lists})
+
+
+def _text(names: Iterable[bytes]) -> list[str]:
+    return [name.decode() for name in names]

@@ -1,0 +1,87 @@
+"""Start here: `celery -A stoker_workers.app worker` wires a worker from its rooms.
+
+Torch and transformers are imported when a worker starts, not when this module is: so
+`celery -A stoker_workers.app inspect …` stays quick.
+"""
+
+from importlib.util import find_spec
+from typing import Any
+
+from celery import Celery, signals
+
+from stoker_config.app import make_app
+from stoker_config.artifacts import RedisArtifacts
+from stoker_config.logs import set_up
+from stoker_config.servers import connect
+from stoker_config.settings import Settings, load_settings
+from stoker_tasks.catalog import CATALOG
+from stoker_workers.broker.backend import CollectingBackend
+from stoker_workers.broker.step import Engine, engine_step
+from stoker_workers.broker.tasks import register
+from stoker_workers.engine.batcher import Budget
+from stoker_workers.engine.delivery import Outlet
+from stoker_workers.engine.flow import Flow
+from stoker_workers.engine.inputs import Inputs
+from stoker_workers.engine.served import ServedModels, parse_preload
+
+
+def make_worker_app(settings: Settings) -> Celery:
+    """Make the app of a worker: the shared app, its tasks, and the engine's bootstep."""
+    backend = f"{CollectingBackend.__module__}:{CollectingBackend.__name__}"
+    # Celery splits a backend's URL at its first plus sign.
+    url = settings.celery_redis.removeprefix("redis+")
+    app = make_app(
+        settings,
+        result_backend=f"{backend}+{url}",
+        worker_pool="threads",
+        worker_concurrency=1,
+        worker_prefetch_multiplier=settings.prefetch,
+        worker_send_task_events=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_soft_shutdown_timeout=0,
+    )
+    register(app)
+    app.steps["worker"].add(engine_step(settings, connect, make_engine))
+    signals.setup_logging.connect(lambda **_: set_up(settings), weak=False)
+    return app
+
+
+def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
+    """Build the engine of a worker: its device, its models and its stages."""
+    from stoker_workers.engine.warm import WarmModels
+    from stoker_workers.models.catalog import load
+    from stoker_workers.models.device import find_device
+
+    device = find_device(settings.device)
+    pinned = parse_preload(settings.preload)
+    defaults = {key.task: key for key in reversed(pinned)}
+    warm = WarmModels(lambda key: load(key, device), settings.warm_models)
+    store = RedisArtifacts(
+        client,
+        limit=settings.artifact_limit,
+        capacity=settings.artifact_capacity,
+        expires=settings.artifact_expires,
+    )
+    budget = Budget(
+        tokens=settings.batch_tokens or device.batch_tokens,
+        rows=settings.batch_rows,
+        window=settings.window,
+        overhead=device.overhead_tokens,
+    )
+    served = ServedModels(warm.get, defaults, settings.models)
+    return Engine(
+        flow=Flow(served, Inputs(store), outlet, budget),
+        preload=lambda: warm.preload(pinned),
+        tasks=tuple(
+            name for name, spec in CATALOG.items() if all(find_spec(each) for each in spec.needs)
+        ),
+        defaults={task: key.model for task, key in defaults.items()},
+        models=settings.models,
+        warm=lambda: tuple(sorted({key.model for key in warm.loaded()})),
+        device=device.name,
+    )
+
+
+app = make_worker_app(load_settings())

@@ -1,0 +1,1 @@
+"""Celery's side of a worker: messages in, results and acknowledgements out."""

@@ -1,0 +1,93 @@
+"""Turns a request that Celery has let through into a delivery for the engine.
+
+Celery's own strategy has parsed the message, honoured revokes, expiry, countdowns and rate limits,
+and sent the events. What it would give to its pool comes here, if it is a job.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from stoker_config import keys
+from stoker_tasks.errors import TooLarge
+from stoker_tasks.wire import SUBMITTED_HEADER
+from stoker_workers.broker.hub import LoopCalls
+from stoker_workers.broker.tasks import PipelineTask
+from stoker_workers.engine.delivery import Delivery, Outcome
+
+Accept = Callable[[Delivery], None]
+Refuse = Callable[[Delivery, Outcome], None]
+
+
+class Intake:
+    """What a worker does with each request, in the event loop's thread.
+
+    Args:
+        accept: Takes a delivery into the engine.
+        refuse: Ends a delivery with an outcome at once.
+        stock: What Celery does with a request of any other task.
+        calls: The way back into the event loop.
+        client: A redis-py client.
+        max_message: Bytes above which arguments are refused.
+    """
+
+    def __init__(
+        self,
+        accept: Accept,
+        refuse: Refuse,
+        stock: Callable[[Any], None],
+        calls: LoopCalls,
+        client: Any,
+        max_message: int,
+    ) -> None:
+        self._accept = accept
+        self._refuse = refuse
+        self._stock = stock
+        self._calls = calls
+        self._client = client
+        self._max_message = max_message
+        self._foreign: dict[str, float] = {}
+
+    def __call__(self, request: Any) -> None:
+        """Take a request in."""
+        if not isinstance(request.task, PipelineTask):
+            self._stock(request)
+            return
+        if request.revoked():
+            return
+        delivery = self._delivery(request)
+        size = len(request.body)
+        if size > self._max_message:
+            error = TooLarge(
+                f"the message's arguments are {size} bytes, and this worker takes "
+                f"{self._max_message} (STOKER_MAX_MESSAGE): submit the job with Stoker's client, "
+                f"which sends large inputs beside the message",
+                {"size": size, "limit": self._max_message},
+            )
+            self._refuse(delivery, error)
+            return
+        self._accept(delivery)
+
+    def _delivery(self, request: Any) -> Delivery:
+        submitted = request.request_dict.get(SUBMITTED_HEADER)
+        if not isinstance(submitted, int | float):
+            submitted = time.time()
+            self._register(request.id, submitted)
+        return Delivery(
+            id=request.id,
+            celery_task=request.type,
+            args=request.args,
+            kwargs=request.kwargs,
+            submitted=float(submitted),
+            handle=request,
+        )
+
+    def _register(self, job_id: str, submitted: float) -> None:
+        """Let a stock producer's job be known as queued; those that come together in one call."""
+        if not self._foreign:
+            self._calls.put(self._register_all)
+        self._foreign[job_id] = submitted
+
+    def _register_all(self) -> None:
+        foreign, self._foreign = self._foreign, {}
+        self._client.zadd(keys.QUEUED, foreign, nx=True)

@@ -1,0 +1,145 @@
+"""Tells Celery, and the job's caller through it, what becomes of deliveries."""
+
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from celery.exceptions import Reject
+from celery.worker import state
+
+from stoker_config import keys
+from stoker_tasks.result import Success
+from stoker_workers.broker.hub import LoopCalls
+from stoker_workers.broker.tasks import outcome
+from stoker_workers.engine.delivery import Delivery, Outcome
+
+_MS = 1000.0
+
+
+class CeleryOutlet:
+    """The engine's outlet into a Celery worker. Its methods run in the engine's threads.
+
+    Args:
+        calls: The way into the event loop.
+        client: A redis-py client.
+    """
+
+    def __init__(self, calls: LoopCalls, client: Any) -> None:
+        self._calls = calls
+        self._client = client
+
+    def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Pick what was canceled, revoked or has expired; mark the others as running."""
+        if not deliveries:
+            return ()
+        now = time.time()
+        # In one transaction, so that whoever cancels finds the job either running or waiting.
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.zadd(keys.RUNNING, {delivery.id: now for delivery in deliveries})
+            pipe.mget([keys.canceled(delivery.id) for delivery in deliveries])
+            _, tombstones = pipe.execute()
+        return [
+            delivery
+            for delivery, tombstone in zip(deliveries, tombstones, strict=True)
+            if tombstone is not None or _is_revoked(delivery.handle)
+        ]
+
+    def started(self, deliveries: Sequence[Delivery]) -> None:
+        """Have Celery note that these run."""
+        self._calls.put(partial(_note_started, deliveries, time.time()))
+
+    def dropped(self, deliveries: Sequence[Delivery]) -> None:
+        """Have Celery conclude these as revoked."""
+        self._client.zrem(keys.RUNNING, *(delivery.id for delivery in deliveries))
+        self._client.zrem(keys.QUEUED, *(delivery.id for delivery in deliveries))
+        self._calls.put(partial(_conclude_revoked, deliveries))
+
+    def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
+        """Run Celery's tracer for each outcome, store all, then have them acknowledged."""
+        canceled = self._canceled([delivery for delivery, _ in outcomes])
+        if canceled:
+            self.dropped(canceled)
+        gone = set(map(id, canceled))
+        kept = [(delivery, result) for delivery, result in outcomes if id(delivery) not in gone]
+        traced = []
+        with _backend_of(kept).collect() if kept else _Nothing():
+            for delivery, result in kept:
+                traced.append((delivery.handle, _trace(delivery.handle, result)))
+        # Only what is stored is acknowledged: a crash in between repeats, and loses nothing.
+        self._calls.put(partial(_conclude, traced))
+
+    def _canceled(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        tombstones = self._client.mget([keys.canceled(delivery.id) for delivery in deliveries])
+        return [
+            delivery
+            for delivery, tombstone in zip(deliveries, tombstones, strict=True)
+            if tombstone is not None
+        ]
+
+
+class _Nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _backend_of(outcomes: Sequence[tuple[Delivery, Outcome]]) -> Any:
+    return outcomes[0][0].handle.task.backend
+
+
+def _is_revoked(request: Any) -> bool:
+    if request.id in state.revoked:
+        return True
+    expires = request.expires
+    return expires is not None and datetime.now(UTC if expires.tzinfo else None) > expires
+
+
+def _trace(request: Any, result: Outcome) -> tuple[int, Any, float]:
+    """Run Celery's tracer for one job, as its pool would; gives what `on_success` takes."""
+    args, kwargs, embed = request._payload
+    context = request.request_dict
+    context.update(
+        {"args": args, "kwargs": kwargs, "hostname": request.hostname, "is_eager": False},
+        **embed or {},
+    )
+    with outcome(result):
+        try:
+            returned, info, _, shown = request.task.__trace__(request.id, args, kwargs, context)
+        except Reject as reject:
+            return 1, reject, 0.0
+    return (1, returned, 0.0) if info else (0, shown, _runtime(result))
+
+
+def _runtime(result: Outcome) -> float:
+    if not isinstance(result, Success):
+        return 0.0
+    timing = result.timing
+    spent = timing.preprocess_ms + timing.ready_ms + timing.forward_ms + timing.postprocess_ms
+    return spent / _MS
+
+
+def _note_started(deliveries: Sequence[Delivery], now: float) -> None:
+    for delivery in deliveries:
+        request = delivery.handle
+        request.worker_pid, request.time_start = os.getpid(), now
+        state.task_accepted(request)
+        request.send_event("task-started")
+
+
+def _conclude(traced: Sequence[tuple[Any, tuple[int, Any, float]]]) -> None:
+    for request, (failed, value, runtime) in traced:
+        if isinstance(value, Reject):
+            request.reject(requeue=value.requeue)
+        else:
+            request.on_success((failed, value, runtime))
+
+
+def _conclude_revoked(deliveries: Sequence[Delivery]) -> None:
+    for delivery in deliveries:
+        request = delivery.handle
+        if not request.revoked():
+            state.revoked.add(request.id)
+            request.revoked()

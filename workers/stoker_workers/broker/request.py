@@ -1,0 +1,33 @@
+"""Celery's record of a delivery, without a caller's words in anything that is shown.
+
+What a job was given and gave is for its caller. Events, inspect replies and log lines are for
+everyone who can reach the broker: they carry names, times and types only.
+"""
+
+from typing import Any, Final
+
+from celery.worker.request import Request
+
+HIDDEN: Final = "(…)"
+
+
+class PrivateRequest(Request):
+    """A request whose arguments, result and errors are hidden wherever Celery shows them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A stock producer's message carries the repr of its arguments.
+        self._argsrepr = self._kwargsrepr = HIDDEN
+        self._request_dict.update(argsrepr=HIDDEN, kwargsrepr=HIDDEN)
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """Describe the request for `inspect`."""
+        return {**super().info(safe=True), "args": HIDDEN, "kwargs": HIDDEN}
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """Send a task event; of an exception it tells the class only."""
+        if "exception" in fields:
+            fields["exception"] = str(fields["exception"]).partition("(")[0] + "()"
+        if "traceback" in fields:
+            fields["traceback"] = ""
+        super().send_event(type, **fields)

@@ -1,0 +1,145 @@
+"""The bootstep that puts the engine into a Celery worker, between its pool and its consumer."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from celery import bootsteps
+from celery.concurrency.solo import TaskPool as SoloPool
+from celery.concurrency.thread import TaskPool as ThreadPool
+from celery.exceptions import ImproperlyConfigured
+
+from stoker_config.serving import Registry, Serving
+from stoker_config.settings import Settings
+from stoker_tasks.wire import pool_name
+from stoker_workers.broker.announcer import Announcer
+from stoker_workers.broker.hub import LoopCalls
+from stoker_workers.broker.intake import Intake
+from stoker_workers.broker.outlet import CeleryOutlet
+from stoker_workers.engine.delivery import Outlet
+from stoker_workers.engine.flow import Flow
+
+logger = logging.getLogger(__name__)
+
+# Longer than any forward pass should take; what starts a worker gives it more before it kills.
+_STOP_SECONDS: Final = 300.0
+_TERMINATE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What a worker is made of, once its models are there.
+
+    Attributes:
+        flow: The stages.
+        preload: Loads the models that are to be warm from the start, and waits for them.
+        tasks: The tasks that it can run here.
+        defaults: For each task, the model of jobs that name none.
+        models: The only models it serves; any if empty.
+        warm: Lists the models it has loaded now.
+        device: The device's name.
+    """
+
+    flow: Flow
+    preload: Callable[[], None]
+    tasks: tuple[str, ...]
+    defaults: dict[str, str]
+    models: tuple[str, ...]
+    warm: Callable[[], tuple[str, ...]]
+    device: str
+
+
+MakeEngine = Callable[[Settings, Outlet, Any], Engine]
+
+
+def engine_step(
+    settings: Settings, connect: Callable[[Settings], Any], make: MakeEngine
+) -> type[bootsteps.StartStopStep]:
+    """Give the bootstep of one app.
+
+    Args:
+        settings: The worker's settings.
+        connect: Opens a client of the Redis server.
+        make: Builds the engine.
+    """
+
+    class EngineStep(bootsteps.StartStopStep):
+        """Builds the engine before the worker takes jobs, and ends it after it has taken its last."""
+
+        requires = ("celery.worker.components:Pool",)
+        label = "Stoker"
+
+        def create(self, worker: Any) -> "EngineStep":
+            _check(worker)
+            self.calls = LoopCalls()
+            self.client = connect(settings)
+            outlet = CeleryOutlet(self.calls, self.client)
+            self.engine = make(settings, outlet, self.client)
+            self.announcer = Announcer(Registry(self.client), lambda: self.serving(worker))
+            worker.process_task = Intake(
+                self.engine.flow.accept,
+                lambda delivery, result: outlet.finished([(delivery, result)]),
+                worker.process_task,
+                self.calls,
+                self.client,
+                settings.max_message,
+            )
+            return self
+
+        def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+            self.calls.attach(hub)
+
+        def start(self, worker: Any) -> None:
+            # Before the consumer starts, so that no cold worker takes jobs.
+            self.engine.preload()
+            self.engine.flow.start()
+            self.announcer.start()
+
+        def stop(self, worker: Any) -> None:
+            self._end(_STOP_SECONDS)
+
+        def terminate(self, worker: Any) -> None:
+            self._end(_TERMINATE_SECONDS)
+
+        def _end(self, seconds: float) -> None:
+            self.announcer.stop()
+            if not self.engine.flow.stop(seconds):
+                logger.error("a stage did not end in %.0f s; its jobs run again", seconds)
+            # What the last batch completed is acknowledged here; all else goes back to the queue
+            # when Celery closes the channel.
+            self.calls.run()
+
+        def serving(self, worker: Any) -> Serving:
+            queues = worker.app.amqp.queues.consume_from
+            return Serving(
+                worker=worker.hostname,
+                pools=tuple(sorted(pool_name(queue) for queue in queues)),
+                tasks=self.engine.tasks,
+                defaults=self.engine.defaults,
+                models=self.engine.models,
+                warm=self.engine.warm(),
+                device=self.engine.device,
+            )
+
+    return EngineStep
+
+
+def _check(worker: Any) -> None:
+    """Refuse what would lose or stall jobs, before anything is loaded.
+
+    Raises:
+        ImproperlyConfigured: The pool forks or is green, or keys have a prefix.
+    """
+    if not issubclass(worker.pool_cls, ThreadPool | SoloPool):
+        raise ImproperlyConfigured(
+            "a Stoker worker owns its device in threads of its own: start it with --pool threads "
+            "(the app's default) or solo, not prefork, gevent or eventlet"
+        )
+    conf = worker.app.conf
+    for name in ("broker_transport_options", "result_backend_transport_options"):
+        if conf[name].get("global_keyprefix"):
+            raise ImproperlyConfigured(
+                f"global_keyprefix in {name} is not supported: give Stoker a logical database of "
+                "its own (the number at the end of the Redis URL) instead of a prefix"
+            )

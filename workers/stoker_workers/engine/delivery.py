@@ -1,0 +1,99 @@
+"""What passes through the stages: a delivery, and what has become of its job so far."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stoker_tasks.errors import StokerError
+from stoker_tasks.job import Job
+from stoker_tasks.result import Success
+from stoker_workers.engine.model import ModelKey, Prepared, WarmModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """One hand-over of a job's message to this worker.
+
+    Attributes:
+        id: The job's ID.
+        celery_task: The message's Celery task name.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        submitted: Seconds since the epoch at which it was submitted or, failing that, arrived.
+        handle: The broker's own record of it; the engine never looks inside.
+    """
+
+    id: str
+    celery_task: str
+    args: Sequence[Any] = field(repr=False)
+    kwargs: Mapping[str, Any] = field(repr=False)
+    submitted: float
+    handle: Any = field(repr=False)
+
+
+Outcome = Success | StokerError
+
+
+class Outlet(Protocol):
+    """Where the engine tells what becomes of deliveries. Called from its threads."""
+
+    def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Pick those that nobody waits for any more: canceled, revoked or expired."""
+
+    def started(self, deliveries: Sequence[Delivery]) -> None:
+        """The first forward pass of these begins now."""
+
+    def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
+        """Store these outcomes and acknowledge their deliveries, in this order."""
+
+    def dropped(self, deliveries: Sequence[Delivery]) -> None:
+        """Conclude deliveries that `abandoned` picked; they were not run."""
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A delivery on its way through the stages; each field belongs to the stage that sets it.
+
+    Attributes:
+        delivery: What arrived.
+        job: The checked job, once it is read.
+        key: What its model is loaded by.
+        model: The warm model, once it is loaded.
+        prepared: Its rows, once they are preprocessed.
+        outputs: What the forward passes gave for its rows, by position.
+        missing: How many rows have no output yet.
+        error: Why it fails, once it does.
+    """
+
+    delivery: Delivery
+    job: Job | None = None
+    key: ModelKey | None = None
+    model: WarmModel | None = None
+    prepared: Prepared | None = None
+    outputs: list[Any] = field(default_factory=list)
+    missing: int = 0
+    error: StokerError | None = None
+
+    taken: float = 0.0  # seconds since the epoch: preprocessing began
+    preprocess_s: float = 0.0
+    ready: float = 0.0  # monotonic seconds: waits for the device
+    started: float = 0.0  # monotonic seconds: first forward pass began
+    forwarded: float = 0.0  # monotonic seconds: last forward pass ended
+    forward_s: float = 0.0
+    batch: str = ""
+    batch_size: int = 0
+    forwards: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+
+    def begin(self) -> None:
+        """Mark the start of preprocessing."""
+        self.taken = time.time()
+
+    def set_prepared(self, prepared: Prepared) -> None:
+        """Keep the rows, and make room for their outputs."""
+        self.prepared = prepared
+        self.missing = len(prepared.chunks)
+        self.outputs = [None] * self.missing
+        self.tokens = sum(chunk.length for chunk in prepared.chunks)

@@ -1,0 +1,288 @@
+"""The line that a job passes: preprocess → wait → forward → postprocess → outlet.
+
+Three threads, one for each stage, so that tokenising, the forward pass and storing overlap. Bad
+input fails in the first stage, alone; the second owns the device; the third hands outcomes on in
+bunches, as large as have gathered.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Protocol
+from uuid import uuid4
+
+from stoker_tasks.errors import Internal, StokerError
+from stoker_tasks.result import Artifact, Success, Timing
+from stoker_tasks.wire import read_job
+from stoker_workers.engine.batcher import Batcher, Budget, Row
+from stoker_workers.engine.delivery import Delivery, Outcome, Outlet, Work
+from stoker_workers.engine.faults import log_fault
+from stoker_workers.engine.forward import Pass, run
+from stoker_workers.engine.inputs import Inputs
+from stoker_workers.engine.model import ModelKey, WarmModel
+
+logger = logging.getLogger(__name__)
+
+_MS = 1000.0
+
+
+class Models(Protocol):
+    """Where the engine gets warm models."""
+
+    def key_of(self, task: str, model: str | None, revision: str | None) -> ModelKey:
+        """Say which model serves a job; raises a `StokerError` if none may."""
+
+    def get(self, key: ModelKey) -> "Future[WarmModel]":
+        """Give a model, loading it first if it is not warm. Never blocks."""
+
+
+class Flow:
+    """The engine of one device.
+
+    Args:
+        models: Where warm models come from.
+        inputs: Reads payloads back that travelled outside their messages, and stores outputs that
+            do so.
+        outlet: Where outcomes go.
+        budget: How large a batch may grow.
+    """
+
+    def __init__(self, models: Models, inputs: Inputs, outlet: Outlet, budget: Budget) -> None:
+        self._models = models
+        self._inputs = inputs
+        self._outlet = outlet
+        self._inbox: SimpleQueue[Work | None] = SimpleQueue()
+        self._batcher = Batcher(budget)
+        self._ready = threading.Condition()
+        self._done: SimpleQueue[Work | None] = SimpleQueue()
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=self._loop, args=(stage,), name=f"stoker-{name}", daemon=True)
+            for name, stage in (
+                ("preprocess", self._preprocess_next),
+                ("forward", self._forward_next),
+                ("postprocess", self._postprocess_next),
+            )
+        ]
+
+    def start(self) -> None:
+        """Start the three stages."""
+        for thread in self._threads:
+            thread.start()
+
+    def accept(self, delivery: Delivery) -> None:
+        """Take a delivery in. Never blocks; whatever comes of it is told to the outlet."""
+        self._inbox.put(Work(delivery))
+
+    def stop(self, timeout: float) -> bool:
+        """Finish the running batch and what it completes; leave everything else unstarted.
+
+        Args:
+            timeout: Seconds to wait for each stage.
+
+        Returns:
+            Whether all stages ended in time. Deliveries of which the outlet was not told
+            anything are to be given back to the queue.
+        """
+        preprocess, forward, postprocess = self._threads
+        with self._ready:
+            self._stopping = True
+            self._ready.notify_all()
+        self._inbox.put(None)
+        forward.join(timeout)
+        # Only when no batch can complete any more jobs may the last stage end.
+        self._done.put(None)
+        postprocess.join(timeout)
+        preprocess.join(timeout)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _loop(self, stage: Callable[[], bool]) -> None:
+        while stage():
+            pass
+
+    # -- first stage -------------------------------------------------------------------------
+
+    def _preprocess_next(self) -> bool:
+        work = self._inbox.get()
+        if work is None or self._stopping:
+            return False
+        try:
+            self._preprocess(work)
+        except StokerError as error:
+            self._fail(work, error)
+        except Exception as error:  # noqa: BLE001 - the stage must outlive any job
+            log_fault(logger, "preprocessing failed", error)
+            self._fail(work, Internal(f"preprocessing failed: {type(error).__name__}: {error}"))
+        return True
+
+    def _preprocess(self, work: Work) -> None:
+        if work.job is None:
+            work.begin()
+            delivery = work.delivery
+            kwargs = self._inputs.claim(delivery.kwargs)
+            work.job = read_job(delivery.celery_task, delivery.args, kwargs)
+            work.key = self._models.key_of(work.job.task, work.job.model, work.job.revision)
+        assert work.key is not None
+        loading = self._models.get(work.key)
+        if not loading.done():
+            # The job comes back here when its model is warm; others pass it meanwhile.
+            loading.add_done_callback(lambda _: self._inbox.put(work))
+            return
+        work.model = loading.result()
+        began = time.monotonic()
+        media = self._inputs.media(work.job)
+        work.set_prepared(work.model.preprocess(work.job, media))
+        work.ready = time.monotonic()
+        work.preprocess_s = work.ready - began
+        with self._ready:
+            self._batcher.add(work)
+            self._ready.notify_all()
+
+    # -- second stage ------------------------------------------------------------------------
+
+    def _forward_next(self) -> bool:
+        with self._ready:
+            while not len(self._batcher) and not self._stopping:
+                self._ready.wait()
+            if self._stopping:
+                return False
+            rows = self._batcher.form()
+        try:
+            rows = self._still_wanted(rows)
+            if rows:
+                self._forward(rows)
+        except Exception as error:  # noqa: BLE001 - the stage must outlive any batch
+            log_fault(logger, "a batch failed", error)
+            for work in _works(rows):
+                self._fail(work, Internal(f"a batch failed: {type(error).__name__}: {error}"))
+        return True
+
+    def _still_wanted(self, rows: list[Row]) -> list[Row]:
+        """Leave out rows of jobs that failed in an earlier batch or that nobody waits for."""
+        rows = [row for row in rows if row.work.error is None]
+        fresh = [work for work in _works(rows) if not work.started]
+        abandoned = self._outlet.abandoned([work.delivery for work in fresh])
+        if not abandoned:
+            return rows
+        self._outlet.dropped(abandoned)
+        gone = set(map(id, abandoned))
+        for work in fresh:
+            if id(work.delivery) in gone:
+                # Rows of it that wait for a later batch must not run either.
+                work.error = Internal("dropped")
+        return [row for row in rows if row.work.error is None]
+
+    def _forward(self, rows: list[Row]) -> None:
+        works = _works(rows)
+        model = works[0].model
+        assert model is not None
+        fresh = [work for work in works if not work.started]
+        now = time.monotonic()
+        for work in fresh:
+            work.started = now
+        self._outlet.started([work.delivery for work in fresh])
+        batch = uuid4().hex[:12]
+        for work in works:
+            work.batch, work.batch_size = batch, len(works)
+        for each in run(model, rows):
+            self._keep(each)
+
+    def _keep(self, each: Pass) -> None:
+        """Give a pass's outputs to their jobs, and send on the jobs that it completes."""
+        width = max(row.chunk.length for row in each.rows)
+        now = time.monotonic()
+        for work in _works(each.rows):
+            work.forward_s += each.seconds
+            work.forwards += 1
+            work.forwarded = now
+        for row, output in zip(each.rows, each.outputs, strict=True):
+            work = row.work
+            work.padded_tokens += width
+            if work.error is not None:
+                continue
+            if isinstance(output, StokerError):
+                self._fail(work, output)
+                continue
+            work.outputs[row.position] = output
+            work.missing -= 1
+            if not work.missing:
+                self._done.put(work)
+
+    # -- third stage -------------------------------------------------------------------------
+
+    def _postprocess_next(self) -> bool:
+        bunch, more = _gather(self._done)
+        outcomes = [(work.delivery, self._postprocess(work)) for work in bunch]
+        if outcomes:
+            try:
+                self._outlet.finished(outcomes)
+            except Exception as error:  # noqa: BLE001 - unacknowledged, so it is delivered again
+                log_fault(logger, "outcomes could not be stored; they are delivered again", error)
+        return more
+
+    def _postprocess(self, work: Work) -> Outcome:
+        if work.error is not None:
+            return work.error
+        assert work.job is not None
+        assert work.model is not None
+        assert work.prepared is not None
+        try:
+            output = work.model.postprocess(work.job, work.prepared, work.outputs)
+            artifacts = [
+                Artifact(
+                    uri=self._inputs.keep(each), mime_type=each.mime_type, size=len(each.data)
+                )
+                for each in output.artifacts
+            ]
+        except StokerError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - a job's own postprocessing fails alone
+            log_fault(logger, "postprocessing failed", error)
+            return Internal(f"postprocessing failed: {type(error).__name__}: {error}")
+        return Success(
+            output=output.value,
+            artifacts=artifacts,
+            task=work.job.task,
+            model=work.model.name,
+            timing=_timing(work),
+            metadata=work.job.metadata,
+        )
+
+    def _fail(self, work: Work, error: StokerError) -> None:
+        if work.error is None:
+            work.error = error
+            self._done.put(work)
+
+
+def _works(rows: Sequence[Row]) -> list[Work]:
+    return list(dict.fromkeys(row.work for row in rows))
+
+
+def _gather(queue: "SimpleQueue[Work | None]") -> tuple[list[Work], bool]:
+    """Wait for one piece of work and take what has gathered behind it, up to the end mark."""
+    bunch: list[Work] = []
+    work = queue.get()
+    while work is not None:
+        bunch.append(work)
+        if queue.empty():
+            return bunch, True
+        work = queue.get()
+    return bunch, False
+
+
+def _timing(work: Work) -> Timing:
+    return Timing(
+        queue_ms=round(max(0.0, work.taken - work.delivery.submitted) * _MS, 3),
+        preprocess_ms=round(work.preprocess_s * _MS, 3),
+        ready_ms=round((work.started - work.ready) * _MS, 3),
+        forward_ms=round(work.forward_s * _MS, 3),
+        postprocess_ms=round((time.monotonic() - work.forwarded) * _MS, 3),
+        batch=work.batch,
+        batch_size=work.batch_size,
+        forwards=work.forwards,
+        tokens=work.tokens,
+        padded_tokens=work.padded_tokens,
+    )

@@ -1,0 +1,91 @@
+"""Runs one batch through a model, so that a fault reaches only the job whose fault it is."""
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stoker_tasks.errors import Internal, OutOfMemory, StokerError
+from stoker_workers.engine.batcher import Row
+from stoker_workers.engine.faults import log_fault
+from stoker_workers.engine.model import WarmModel
+
+logger = logging.getLogger(__name__)
+
+# How CUDA, MPS, the CPU and their libraries word it where the exception's class does not say.
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one forward pass gave.
+
+    Attributes:
+        rows: The rows that were in it.
+        outputs: For each row its output, or the error that it alone is to blame for.
+        seconds: How long it took.
+    """
+
+    rows: Sequence[Row]
+    outputs: Sequence[Any]
+    seconds: float
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception means that the device's memory did not suffice."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def run(model: WarmModel, rows: Sequence[Row]) -> Iterator[Pass]:
+    """Run rows of one kind, together if that works, in halves if it does not.
+
+    A fault in a batch of B costs at most 2·log2 B further passes for one guilty row. A batch that
+    does not fit into memory is halved as well, and nobody is blamed but a row that does not fit
+    alone.
+
+    Args:
+        model: The rows' model.
+        rows: At least one row.
+
+    Yields:
+        The passes that succeeded, and one for each row that failed alone.
+    """
+    began = time.monotonic()
+    fault: Exception
+    try:
+        outputs = model.forward([row.chunk for row in rows])
+        if len(outputs) != len(rows):
+            raise RuntimeError(f"{len(rows)} rows went in, {len(outputs)} outputs came out")
+    except Exception as error:  # noqa: BLE001 - whatever a model raises, the others go on
+        fault = error
+    else:
+        yield Pass(rows, outputs, time.monotonic() - began)
+        return
+    # Outside the handler: its traceback would keep the failed pass's tensors in memory.
+    if len(rows) > 1:
+        middle = len(rows) // 2
+        del fault
+        yield from run(model, rows[:middle])
+        yield from run(model, rows[middle:])
+    else:
+        yield Pass(rows, [_blame(fault, rows[0])], time.monotonic() - began)
+
+
+def _blame(fault: Exception, row: Row) -> StokerError:
+    if isinstance(fault, StokerError):
+        return fault
+    if is_out_of_memory(fault):
+        return OutOfMemory(
+            "the job does not fit into the device's memory, even alone: make its inputs shorter "
+            "or smaller, or send it to a pool with a larger device",
+            {"length": row.chunk.length},
+        )
+    log_fault(logger, "the forward pass failed for a job that ran alone", fault)
+    return Internal(f"the forward pass failed: {type(fault).__name__}: {fault}")
