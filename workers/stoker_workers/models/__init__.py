@@ -1,0 +1,1 @@
+"""The worker's model rooms: the only place that imports torch and transformers."""

@@ -1,0 +1,53 @@
+"""Rows of different length become one batch, and a batch's outputs one row each."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+
+Side = Literal["left", "right"]
+
+
+def stack(
+    rows: Sequence[Mapping[str, torch.Tensor]], fill: Mapping[str, float], side: Side
+) -> dict[str, torch.Tensor]:
+    """Make one batch of rows, padding the second axis to the longest of them.
+
+    Args:
+        rows: For each row the same names, each with a tensor of one row.
+        fill: What to pad each name with; 0 for a name that is not in it.
+        side: Where the padding goes.
+
+    Returns:
+        For each name one tensor, the rows in their order.
+    """
+    return {name: _pad([row[name] for row in rows], fill.get(name, 0), side) for name in rows[0]}
+
+
+def cut(padded: torch.Tensor, row: int, length: int, side: Side) -> torch.Tensor:
+    """Take one row out of a batch's output, without its padding, as a batch of one."""
+    values = padded[row : row + 1]
+    return values[:, :length] if side == "right" else values[:, values.shape[1] - length :]
+
+
+def freeze(value: Any) -> Hashable:
+    """Give a hashable stand-in of a JSON-like value: equal values, equal stand-ins."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((name, freeze(one)) for name, one in value.items()))
+    if isinstance(value, (list, tuple)):
+        return tuple(freeze(one) for one in value)
+    # `1`, `1.0` and `True` are equal in Python, and not to a model.
+    return type(value).__name__, value
+
+
+def _pad(tensors: Sequence[torch.Tensor], fill: float, side: Side) -> torch.Tensor:
+    first = tensors[0]
+    if all(tensor.shape == first.shape for tensor in tensors):
+        return torch.cat(list(tensors))
+    longest = max(tensor.shape[1] for tensor in tensors)
+    padded = first.new_full((len(tensors), longest, *first.shape[2:]), fill)
+    for row, tensor in enumerate(tensors):
+        length = tensor.shape[1]
+        start = 0 if side == "right" else longest - length
+        padded[row, start : start + length] = tensor[0]
+    return padded

@@ -1,0 +1,97 @@
+"""Which device a worker owns, how much it computes at once, and in which number format."""
+
+import gc
+import os
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+# Padded tokens of one forward pass to begin with, until a probe knows better. More is not better on
+# a CPU: what leaves its caches costs more than it gains.
+BUDGETS: Final = {"cpu": 1024, "cuda": 16384, "mps": 4096}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that one worker process owns.
+
+    Attributes:
+        name: As torch spells it: `cpu`, `cuda:0`, `mps`.
+        kind: `cpu`, `cuda` or `mps`.
+        budget: Padded tokens that one forward pass may hold to begin with.
+        dtype: The number format of loaded models: `float32`, or `auto` for the format in which
+            they were saved.
+    """
+
+    name: str
+    kind: str
+    budget: int
+    dtype: str
+
+    @property
+    def torch(self) -> torch.device:
+        """The device as torch takes it."""
+        return torch.device(self.name)
+
+    def memory(self) -> tuple[int, int]:
+        """Give the free and the total memory in bytes.
+
+        On a CPU and on MPS, which shares it, this is the machine's memory.
+        """
+        if self.kind == "cuda":
+            free, total = torch.cuda.mem_get_info(self.torch)
+            return int(free), int(total)
+        page = os.sysconf("SC_PAGE_SIZE")
+        total = page * os.sysconf("SC_PHYS_PAGES")
+        # macOS does not say how much is free.
+        free = (
+            page * os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else total
+        )
+        return free, total
+
+    def release_memory(self) -> None:
+        """Give back the memory of what is no longer used. Call it outside of `except` blocks.
+
+        A caught error's traceback still holds the tensors of the pass that failed.
+        """
+        gc.collect()
+        if self.kind == "cuda":
+            torch.cuda.empty_cache()
+        elif self.kind == "mps":
+            torch.mps.empty_cache()
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """Choose the device of a worker.
+
+    Args:
+        wanted: `auto` for the best there is, `cpu`, `cuda` (the first), `cuda:N` or `mps`.
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: The device does not exist here; the message says which do.
+    """
+    here = available()
+    if wanted == "auto":
+        return _device(here[-1] if here[-1] == "mps" else next(iter(here[1:]), "cpu"))
+    name = "cuda:0" if wanted == "cuda" else wanted
+    if name not in here:
+        raise ValueError(
+            f"there is no device {wanted[:64]!r} here; there is: auto, {', '.join(here)}"
+        )
+    return _device(name)
+
+
+def available() -> list[str]:
+    """List the devices of this machine, the CPU first."""
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _device(name: str) -> Device:
+    kind = name.partition(":")[0]
+    # A CPU computes half-precision formats more slowly than float32, and less exactly.
+    return Device(name, kind, BUDGETS[kind], "float32" if kind == "cpu" else "auto")

@@ -1,0 +1,241 @@
+"""The task whose model continues a text or a chat: many prompts in a pass, each its own end."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+from transformers.generation import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    StopStringCriteria,
+)
+from transformers.utils.chat_template_utils import Chat
+
+from stoker_tasks.errors import InvalidInput
+from stoker_tasks.job import Job
+from stoker_workers.engine.model import Chunk
+from stoker_workers.models.adapter import Adapter, Row, Stages
+from stoker_workers.models.collate import stack
+from stoker_workers.models.device import Device
+from stoker_workers.models.reading import reading_of
+
+_TRUNCATE = "or set truncation"
+
+
+class TextGenerator(Adapter):
+    """text-generation."""
+
+    def __init__(self, pipeline: Any, name: str, device: Device) -> None:
+        super().__init__(pipeline, name, device)
+        self._tokenizer = pipeline.tokenizer
+        self._reading = reading_of(self._model, self._tokenizer, generates=True)
+        self._stop_tokenizer: Any = None
+
+    def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
+        if not isinstance(job.inputs, list):
+            return [job.inputs]
+        if _is_chat(job.inputs):
+            return [_chat(job.inputs)]
+        return [one if isinstance(one, str) else _chat(one) for one in job.inputs]
+
+    def _shape(self, values: list[Any], job: Job) -> Any:
+        return values[0] if _is_chat(job.inputs) else super()._shape(values, job)
+
+    def _stages(self, job: Job) -> Stages:
+        stages = super()._stages(job)
+        wanted = dict(stages.forward)
+        prefix = wanted.pop("prefix_length", 0)
+        stops = wanted.pop("stop_strings", None)
+        wanted.pop("tokenizer", None)
+        settings = self._pipeline._prepare_generate_kwargs(wanted)
+        effective = self._pipeline._get_set_generation_params(settings)
+        # Refuses combinations that `generate` would fail on.
+        GenerationConfig(**effective)
+        if stops is not None and self._stop_tokenizer is None:
+            # The forward pass reads it while other jobs are tokenised.
+            self._stop_tokenizer = copy.deepcopy(self._tokenizer)
+        forward = {
+            "settings": settings,
+            "stops": stops,
+            "beams": effective.get("num_beams") or 1,
+            "penalty": effective.get("repetition_penalty") or 1.0,
+            # These look at the prompt's tokens in their order, or count them: padding would differ.
+            "exact": bool(
+                effective.get("no_repeat_ngram_size")
+                or effective.get("min_length")
+                or effective.get("encoder_no_repeat_ngram_size")
+            ),
+            "new_tokens": effective.get("max_new_tokens"),
+            "all_tokens": effective.get("max_length", 0) + prefix,
+        }
+        return Stages(stages.preprocess, forward, stages.postprocess)
+
+    def _shared(self, forward: Mapping[str, Any]) -> Mapping[str, Any]:
+        settings = {**forward["settings"]}
+        settings.pop("max_new_tokens", None)
+        return {**forward, "settings": settings, "new_tokens": None, "all_tokens": None}
+
+    def _rows(self, value: Any, job: Job, stages: Stages) -> Iterable[Row]:
+        for made in self._preprocessed(value, stages):
+            tokens: torch.Tensor = made["input_ids"]
+            kept = {"input_ids": tokens, "prompt_text": made["prompt_text"]}
+            if tokens.shape[1] == 0:
+                tokens = self._begin()
+                kept["input_ids"] = None
+            length = int(tokens.shape[1])
+            self._reading.check_length(length, _TRUNCATE)
+            forward = stages.forward
+            limit = forward["new_tokens"] or forward["all_tokens"] - length
+            self._check_room(length, limit)
+            mask = made.get("attention_mask")
+            if mask is None or mask.shape != tokens.shape:
+                mask = torch.ones_like(tokens)
+            exact = forward["exact"] or not self._reading.paddable
+            # A job waits for the longest of its batch: at most about twice as long as by itself.
+            steps = limit if forward["beams"] > 1 else limit.bit_length()
+            inputs = {"input_ids": tokens, "attention_mask": mask, "limit": torch.tensor([limit])}
+            yield Row(inputs, length, (steps, length if exact else None), kept)
+
+    def _begin(self) -> torch.Tensor:
+        begin = self._model.generation_config.bos_token_id
+        if begin is None:
+            raise InvalidInput(
+                "the prompt is empty, and this model has no token to begin a text with: give it "
+                "at least one word"
+            )
+        return torch.tensor([[begin]])
+
+    def _check_room(self, prompt: int, limit: int) -> None:
+        held = self._reading.positions
+        if limit < 1:
+            raise InvalidInput(
+                f"the prompt has {prompt} tokens, which leaves none of the model's max_length to "
+                "generate: set max_new_tokens",
+                {"tokens": prompt},
+            )
+        if held is not None and prompt + limit > held:
+            raise InvalidInput(
+                f"the prompt has {prompt} tokens and up to {limit} are to be generated, but this "
+                f"model holds {held}: set max_new_tokens to at most {held - prompt}, or shorten "
+                "the prompt",
+                {"tokens": prompt, "max_new_tokens": limit, "limit": held},
+            )
+
+    def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
+        parameters = chunks[0].features["parameters"]
+        rows = [chunk.features["inputs"] for chunk in chunks]
+        limits = [int(row["limit"]) for row in rows]
+        prompts = [{name: row[name] for name in ("input_ids", "attention_mask")} for row in rows]
+        batch = self._to_device(stack(prompts, self._reading.fill, "left"))
+        width = batch["input_ids"].shape[1]
+        settings = {**parameters["settings"], "max_new_tokens": max(limits)}
+        if parameters["penalty"] != 1.0:
+            settings["repetition_penalty"] = 1.0
+            penalty = _RepetitionPenalty(parameters["penalty"], batch["attention_mask"])
+            settings["logits_processor"] = LogitsProcessorList([penalty])
+        ends = None
+        if parameters["beams"] == 1:
+            ends = self._ends(parameters["stops"], limits, width)
+            settings["stopping_criteria"] = StoppingCriteriaList([ends])
+        elif parameters["stops"] is not None:
+            settings |= {"stop_strings": parameters["stops"], "tokenizer": self._stop_tokenizer}
+        sequences = self._model.generate(**batch, **settings)
+        if not isinstance(sequences, torch.Tensor):
+            sequences = sequences.sequences
+        sequences = sequences.cpu()
+        lengths = ends.lengths.cpu() if ends else self._lengths(sequences[:, width:])
+        return self._split(sequences, width, lengths, [row["input_ids"].shape[1] for row in rows])
+
+    def _ends(self, stops: Any, limits: Sequence[int], width: int) -> "_Ends":
+        criterion = StopStringCriteria(self._stop_tokenizer, stops) if stops is not None else None
+        device = self._device.torch
+        return _Ends(torch.tensor(limits, device=device), width, self._end_tokens(), criterion)
+
+    def _end_tokens(self) -> torch.Tensor:
+        ends = self._model.generation_config.eos_token_id
+        ends = [] if ends is None else [ends] if isinstance(ends, int) else ends
+        return torch.tensor(ends, dtype=torch.long, device=self._device.torch)
+
+    def _lengths(self, new: torch.Tensor) -> torch.Tensor:
+        """Give for each sequence the number of its new tokens, up to its first end token."""
+        ended = torch.isin(new, self._end_tokens().cpu())
+        first = ended.int().argmax(dim=1) + 1
+        return torch.where(ended.any(dim=1), first, new.shape[1])
+
+    @staticmethod
+    def _split(
+        sequences: torch.Tensor, width: int, lengths: torch.Tensor, prompts: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        each = sequences.shape[0] // len(prompts)
+        outputs = []
+        for row, prompt in enumerate(prompts):
+            of_row = slice(row * each, (row + 1) * each)
+            new = int(lengths[of_row].max())
+            answers = sequences[of_row, width - prompt : width + new]
+            outputs.append({"generated_sequence": answers.unsqueeze(0)})
+        return outputs
+
+
+class _Ends(StoppingCriteria):
+    """Ends each sequence at its own limit, end token or stop string, and remembers where."""
+
+    def __init__(
+        self, limits: torch.Tensor, width: int, end_tokens: torch.Tensor, stops: Any
+    ) -> None:
+        self._limits = limits
+        self._width = width
+        self._end_tokens = end_tokens
+        self._stops = stops
+        self._ended: torch.Tensor | None = None
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """The number of new tokens of each sequence."""
+        assert self._ended is not None
+        return self._ended
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        if self._ended is None:
+            # Sampling may draw several sequences for each prompt.
+            each = input_ids.shape[0] // self._limits.shape[0]
+            self._limits = self._limits.repeat_interleave(each)
+            self._ended = torch.zeros_like(self._limits)
+        made = input_ids.shape[1] - self._width
+        done = (self._limits <= made) | torch.isin(input_ids[:, -1], self._end_tokens)
+        if self._stops is not None:
+            done |= self._stops(input_ids, scores)
+        self._ended = torch.where((self._ended == 0) & done, made, self._ended)
+        return done
+
+
+class _RepetitionPenalty(LogitsProcessor):
+    """transformers' repetition penalty, which by itself takes padding for tokens that occurred."""
+
+    def __init__(self, penalty: float, mask: torch.Tensor) -> None:
+        self._penalty = RepetitionPenaltyLogitsProcessor(penalty)
+        self._mask = mask
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        each = input_ids.shape[0] // self._mask.shape[0]
+        mask = self._mask.repeat_interleave(each, dim=0)
+        width = mask.shape[1]
+        # The prompt's last token stands in for the padding: it occurred anyway.
+        last = input_ids[:, width - 1 : width]
+        prompt = torch.where(mask.bool(), input_ids[:, :width], last)
+        penalized: torch.Tensor = self._penalty(
+            torch.cat([prompt, input_ids[:, width:]], dim=1), scores
+        )
+        return penalized
+
+
+def _is_chat(inputs: Any) -> bool:
+    return isinstance(inputs, list) and not isinstance(inputs[0], (str, list))
+
+
+def _chat(messages: Sequence[Any]) -> Any:
+    return Chat([message.model_dump() for message in messages])

@@ -1,0 +1,72 @@
+"""Any output of a pipeline becomes JSON; large arrays go beside it as artifacts."""
+
+import io
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import uuid4
+
+import numpy as np
+import torch
+
+from stoker_workers.engine.model import ArtifactData, Output
+
+NPY: Final = "application/x-npy"
+
+# Numbers: as JSON this many floats take about 160 KiB.
+MAX_INLINE_NUMBERS: Final = 8192
+
+
+def export(value: Any) -> Output:
+    """Make an output JSON-safe.
+
+    Tensors and arrays become nested lists, or, with more than `MAX_INLINE_NUMBERS` floating-point
+    numbers, an artifact in the NPY format with a reference in place. NaN and infinity, which JSON
+    lacks, become null.
+
+    Args:
+        value: Nested dicts, lists and tuples of JSON values, tensors and numpy arrays.
+
+    Returns:
+        The JSON-safe output and its artifacts.
+    """
+    artifacts: list[ArtifactData] = []
+    return Output(_safe(value, artifacts), tuple(artifacts))
+
+
+def _safe(value: Any, artifacts: list[ArtifactData]) -> Any:
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, torch.Tensor):
+        # numpy knows no bfloat16.
+        half = value.is_floating_point() and value.dtype != torch.float64
+        value = (value.float() if half else value).detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        return _array(value, artifacts)
+    if isinstance(value, np.generic):
+        return _safe(value.item(), artifacts)
+    if isinstance(value, Mapping):
+        return {str(name): _safe(one, artifacts) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_safe(one, artifacts) for one in value]
+    raise TypeError(f"a pipeline gave a {type(value).__name__}, which has no form in JSON")
+
+
+def _array(array: np.ndarray[Any, Any], artifacts: list[ArtifactData]) -> Any:
+    floating = np.issubdtype(array.dtype, np.floating)
+    if floating and array.size > MAX_INLINE_NUMBERS:
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        artifact = ArtifactData(f"artifact:{uuid4().hex}", NPY, buffer.getvalue())
+        artifacts.append(artifact)
+        return {
+            "artifact": artifact.uri,
+            "mime_type": NPY,
+            "shape": list(array.shape),
+            "dtype": str(array.dtype),
+        }
+    if floating and not np.isfinite(array).all():
+        return _safe(array.tolist(), artifacts)
+    return array.tolist()
