@@ -4,6 +4,8 @@ from typing import Final
 
 # Sorted set of job IDs by time of submission: a job that is waiting, and not one that never was.
 QUEUED: Final = "stoker:queued"
+# Hash of job ID to where it waits, as JSON: pool, task and model.
+PLACED: Final = "stoker:placed"
 # Sorted set of job IDs by time of start: jobs that a batch holds now.
 RUNNING: Final = "stoker:running"
 # Sorted set of worker IDs by the time until which each may be believed alive.

@@ -14,6 +14,7 @@ def connect(settings: Settings) -> "redis.Redis[bytes]":
     Returns:
         A client whose replies are bytes. Nothing is sent until it is used.
     """
+    options = {} if settings.redis.startswith("unix://") else {"socket_keepalive": True}
     return redis.Redis.from_url(
-        settings.redis, health_check_interval=30, socket_connect_timeout=10, socket_keepalive=True
+        settings.redis, health_check_interval=30, socket_connect_timeout=10, **options
     )

@@ -16,7 +16,7 @@ from stoker_config.servers import connect
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 from stoker_workers.broker.backend import CollectingBackend
-from stoker_workers.broker.step import Engine, engine_step
+from stoker_workers.broker.step import Engine, MakeEngine, engine_step
 from stoker_workers.broker.tasks import register
 from stoker_workers.engine.batcher import Budget
 from stoker_workers.engine.delivery import Outlet
@@ -25,8 +25,13 @@ from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.served import ServedModels, parse_preload
 
 
-def make_worker_app(settings: Settings) -> Celery:
-    """Make the app of a worker: the shared app, its tasks, and the engine's bootstep."""
+def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celery:
+    """Make the app of a worker: the shared app, its tasks, and the engine's bootstep.
+
+    Args:
+        settings: The worker's settings.
+        make: Builds the engine; `make_engine` if absent.
+    """
     backend = f"{CollectingBackend.__module__}:{CollectingBackend.__name__}"
     # Celery splits a backend's URL at its first plus sign.
     url = settings.celery_redis.removeprefix("redis+")
@@ -43,7 +48,7 @@ def make_worker_app(settings: Settings) -> Celery:
         worker_soft_shutdown_timeout=0,
     )
     register(app)
-    app.steps["worker"].add(engine_step(settings, connect, make_engine))
+    app.steps["worker"].add(engine_step(settings, connect, make or make_engine))
     signals.setup_logging.connect(lambda **_: set_up(settings), weak=False)
     return app
 

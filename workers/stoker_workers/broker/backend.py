@@ -12,8 +12,8 @@ from stoker_config import keys
 # Stores each result unless a final one stands there: a late worker replaces nothing, and repeating
 # the call does nothing. SET NX spares the reading in the usual case that there is none yet.
 _STORE: Final = """
-for i = 3, #KEYS do
-  local value, expires = ARGV[2 * i - 5], tonumber(ARGV[2 * i - 4])
+for i = 4, #KEYS do
+  local value, expires = ARGV[2 * i - 7], tonumber(ARGV[2 * i - 6])
   local put
   if expires > 0 then put = redis.call('SET', KEYS[i], value, 'EX', expires, 'NX')
   else put = redis.call('SET', KEYS[i], value, 'NX') end
@@ -28,9 +28,10 @@ for i = 3, #KEYS do
   if put then redis.call('PUBLISH', KEYS[i], value) end
 end
 local ids = {}
-for i = 3, #KEYS do ids[#ids + 1] = string.match(KEYS[i], '^celery%-task%-meta%-(.*)$') end
+for i = 4, #KEYS do ids[#ids + 1] = string.match(KEYS[i], '^celery%-task%-meta%-(.*)$') end
 redis.call('ZREM', KEYS[1], unpack(ids))
 redis.call('ZREM', KEYS[2], unpack(ids))
+redis.call('HDEL', KEYS[3], unpack(ids))
 """
 # Lua's unpack and Redis's single thread both want calls of a bounded size.
 _CALL_KEYS: Final = 500
@@ -83,7 +84,7 @@ class CollectingBackend(RedisBackend):
         if self._store is None:
             self._store = self.client.register_script(_STORE)
         self._store(
-            keys=[keys.QUEUED, keys.RUNNING, *(key for key, _, _ in results)],
+            keys=[keys.QUEUED, keys.RUNNING, keys.PLACED, *(key for key, _, _ in results)],
             args=[arg for _, value, expires in results for arg in (value, expires)],
         )
 

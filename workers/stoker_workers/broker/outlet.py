@@ -53,8 +53,12 @@ class CeleryOutlet:
 
     def dropped(self, deliveries: Sequence[Delivery]) -> None:
         """Have Celery conclude these as revoked."""
-        self._client.zrem(keys.RUNNING, *(delivery.id for delivery in deliveries))
-        self._client.zrem(keys.QUEUED, *(delivery.id for delivery in deliveries))
+        ids = [delivery.id for delivery in deliveries]
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.zrem(keys.RUNNING, *ids)
+            pipe.zrem(keys.QUEUED, *ids)
+            pipe.hdel(keys.PLACED, *ids)
+            pipe.execute()
         self._calls.put(partial(_conclude_revoked, deliveries))
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:

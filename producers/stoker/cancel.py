@@ -1,0 +1,74 @@
+"""Cancels a job: a tombstone that every worker will find, whether one runs now or not."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from stoker_config import keys
+from stoker.status import CancelAnswer
+
+# Decides and marks in one call, so that a job that is being started is either still queued here or
+# already running.
+_CANCEL: Final = """
+local state = string.match(redis.call('GET', KEYS[1]) or '', '"status": "(%u+)"')
+if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then return 'already_finished' end
+local expires = tonumber(ARGV[2])
+if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
+  redis.call('SET', KEYS[2], '1', 'EX', expires)
+  return 'canceling'
+end
+if not redis.call('ZSCORE', KEYS[4], ARGV[1]) then return 'not_found' end
+redis.call('SET', KEYS[2], '1', 'EX', expires)
+redis.call('SET', KEYS[1], ARGV[3], 'EX', expires)
+redis.call('PUBLISH', KEYS[1], ARGV[3])
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('HDEL', KEYS[5], ARGV[1])
+return 'canceled'
+"""
+
+
+def cancel(app: Any, client: Any, job_id: str) -> CancelAnswer:
+    """Cancel a job.
+
+    Args:
+        app: The Celery app; workers that hold the job are told through it.
+        client: A redis-py client.
+        job_id: The job's ID.
+
+    Returns:
+        What came of it.
+    """
+    answer = client.eval(
+        _CANCEL,
+        5,
+        keys.result(job_id),
+        keys.canceled(job_id),
+        keys.RUNNING,
+        keys.QUEUED,
+        keys.PLACED,
+        job_id,
+        int(app.conf.result_expires or 86_400),
+        _revoked(job_id),
+    )
+    outcome = CancelAnswer(answer.decode())
+    if outcome in (CancelAnswer.CANCELED, CancelAnswer.CANCELING):
+        app.control.revoke(job_id)
+    return outcome
+
+
+def _revoked(job_id: str) -> str:
+    """Give what Celery stores for a revoked task."""
+    return json.dumps(
+        {
+            "status": "REVOKED",
+            "result": {
+                "exc_type": "TaskRevokedError",
+                "exc_message": ["canceled"],
+                "exc_module": "celery.exceptions",
+            },
+            "traceback": None,
+            "children": [],
+            "date_done": datetime.now(UTC).isoformat(),
+            "task_id": job_id,
+        }
+    )

@@ -1,0 +1,71 @@
+"""A hold on a job that was submitted: poll it, wait for it, cancel it."""
+
+from typing import Protocol
+
+from stoker.status import CancelAnswer, Status
+from stoker_tasks.result import Failure, Result, Success
+
+
+class Jobs(Protocol):
+    """What a handle needs of its client."""
+
+    def status(self, job_id: str) -> Status:
+        """Say where a job stands."""
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Result:
+        """Wait for a job's result."""
+
+    def cancel(self, job_id: str) -> CancelAnswer:
+        """Cancel a job."""
+
+
+class JobHandle:
+    """One submitted job.
+
+    Args:
+        jobs: The client that reads it.
+        job_id: Its ID.
+    """
+
+    __slots__ = ("_jobs", "id")
+
+    def __init__(self, jobs: Jobs, job_id: str) -> None:
+        self._jobs = jobs
+        self.id = job_id
+
+    def __repr__(self) -> str:
+        return f"JobHandle({self.id!r})"
+
+    def status(self) -> Status:
+        """Say where the job stands, without waiting."""
+        return self._jobs.status(self.id)
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Wait for the result, whatever it is.
+
+        Args:
+            timeout: Seconds; for ever if None.
+
+        Raises:
+            TimeoutError: The job was not finished in time.
+        """
+        return self._jobs.wait(self.id, timeout)
+
+    def result(self, timeout: float | None = None) -> Success:
+        """Wait for success.
+
+        Args:
+            timeout: Seconds; for ever if None.
+
+        Raises:
+            StokerError: The job failed, was canceled or expired.
+            TimeoutError: The job was not finished in time.
+        """
+        result = self.wait(timeout)
+        if isinstance(result, Failure):
+            raise result.to_error()
+        return result
+
+    def cancel(self) -> CancelAnswer:
+        """Cancel the job."""
+        return self._jobs.cancel(self.id)

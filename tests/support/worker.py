@@ -1,0 +1,105 @@
+"""A worker as a process of its own, as an operator starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoker import Client
+from stoker_config.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 60.0
+
+
+@dataclass
+class Worker:
+    """A running worker.
+
+    Attributes:
+        process: Its process.
+        log: Where its log lines go.
+        name: Its Celery node name.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    name: str
+
+    def lines(self) -> str:
+        """Give all log lines so far."""
+        return self.log.read_text()
+
+    def terminate(self, timeout: float = 30.0) -> int:
+        """Send SIGTERM, wait for the end, and give the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+
+def environment(redis_url: str, **settings: object) -> dict[str, str]:
+    """Give a child's environment with Stoker's settings, such as `pool="b"`."""
+    own = {f"STOKER_{name.upper()}": str(value) for name, value in settings.items()}
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("STOKER_")},
+        "STOKER_REDIS_URL": redis_url,
+        "PYTHONUNBUFFERED": "1",
+        **own,
+    }
+
+
+@contextmanager
+def worker(
+    redis_url: str,
+    folder: Path,
+    *,
+    app: str = "tests.doubles.worker_app",
+    queues: str = "stoker",
+    name: str = "w1",
+    **settings: object,
+) -> Iterator[Worker]:
+    """Run a worker until the context ends; it has announced itself when the context begins.
+
+    Args:
+        redis_url: Its server.
+        folder: Where its log goes.
+        app: The module of its Celery app; by default the one that serves `FakeModel`.
+        queues: What it reads.
+        name: Its node name, before the host's.
+        **settings: Stoker's settings.
+    """
+    log = folder / f"{name}.log"
+    node = f"{name}@test"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", app, "worker"]
+            + ["-Q", queues, "-n", node, "-l", "info"],
+            cwd=ROOT,
+            env=environment(redis_url, **settings),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    running = Worker(process, log, node)
+    try:
+        _wait_until_announced(redis_url, running)
+        yield running
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_announced(redis_url: str, running: Worker) -> None:
+    with Client(settings=Settings.model_validate({"redis_url": redis_url})) as client:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if running.process.poll() is not None:
+                raise AssertionError(f"the worker ended at once:\n{running.lines()[-4000:]}")
+            if any(each.worker == running.name for each in client.workers()):
+                return
+            time.sleep(0.05)
+    raise AssertionError(f"the worker did not announce itself:\n{running.lines()[-4000:]}")
