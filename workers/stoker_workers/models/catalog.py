@@ -66,6 +66,8 @@ def load(key: ModelKey, device: Device) -> Adapter:
     room = ROOMS.get(key.task)
     if room is None:
         raise UnknownTask(f"this worker has no room for {key.task}; it has {', '.join(ROOMS)}")
+    # What a model that was given up held until now.
+    device.release_memory()
     source = locate(key.model, key.revision)
     pipeline = load_pipeline(key.task, room.recipe, source.path, key.model, device)
     return room.adapter(pipeline, f"{key.model}@{source.commit}", device)

@@ -9,7 +9,11 @@ import torch
 
 # Padded tokens of one forward pass to begin with, until a probe knows better. More is not better on
 # a CPU: what leaves its caches costs more than it gains.
-BUDGETS: Final = {"cpu": 1024, "cuda": 16384, "mps": 4096}
+BATCH_TOKENS: Final = {"cpu": 1024, "cuda": 16384, "mps": 4096}
+
+# So many padded tokens take about as long as starting another forward pass does: on a CPU a pass
+# starts in the time of a few tokens, a GPU is idle for thousands of them.
+OVERHEAD_TOKENS: Final = {"cpu": 16, "cuda": 2048, "mps": 512}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +23,16 @@ class Device:
     Attributes:
         name: As torch spells it: `cpu`, `cuda:0`, `mps`.
         kind: `cpu`, `cuda` or `mps`.
-        budget: Padded tokens that one forward pass may hold to begin with.
+        batch_tokens: Padded tokens that one forward pass may hold to begin with.
+        overhead_tokens: Padding up to so many tokens is cheaper than another forward pass.
         dtype: The number format of loaded models: `float32`, or `auto` for the format in which
             they were saved.
     """
 
     name: str
     kind: str
-    budget: int
+    batch_tokens: int
+    overhead_tokens: int
     dtype: str
 
     @property
@@ -62,8 +68,8 @@ class Device:
             torch.mps.empty_cache()
 
 
-def choose_device(wanted: str = "auto") -> Device:
-    """Choose the device of a worker.
+def find_device(wanted: str = "auto") -> Device:
+    """Find the device of a worker.
 
     Args:
         wanted: `auto` for the best there is, `cpu`, `cuda` (the first), `cuda:N` or `mps`.
@@ -94,4 +100,5 @@ def available() -> list[str]:
 def _device(name: str) -> Device:
     kind = name.partition(":")[0]
     # A CPU computes half-precision formats more slowly than float32, and less exactly.
-    return Device(name, kind, BUDGETS[kind], "float32" if kind == "cpu" else "auto")
+    dtype = "float32" if kind == "cpu" else "auto"
+    return Device(name, kind, BATCH_TOKENS[kind], OVERHEAD_TOKENS[kind], dtype)
