@@ -13,6 +13,10 @@ class LocalError(Exception):
     """Root of the errors of services that run on this machine."""
 
 
+class MissingExtra(LocalError):
+    """A part of Stoker is not installed."""
+
+
 class NoRedis(LocalError):
     """No redis-server was found that would do."""
 

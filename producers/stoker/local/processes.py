@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -109,30 +109,29 @@ class Process:
         if self.wait(pause) != 0:
             raise self.died()
 
-    def stop(self) -> int:
+    def stop(self, hurry: Callable[[], bool] = lambda: False) -> int:
         """End it and all of its descendants: SIGTERM, then SIGKILL when its grace is over.
+
+        Args:
+            hurry: Whether to take its grace away; asked again and again.
 
         Returns:
             The exit status; that of its own end if it had ended before.
         """
         if self.poll() is None:
             self._guard.terminate()
-            try:
-                self._guard.wait(self._grace + _GUARD_SECONDS)
-            except subprocess.TimeoutExpired:
+        deadline = time.monotonic() + self._grace + _GUARD_SECONDS
+        while self.poll() is None:
+            if time.monotonic() > deadline:
                 self._guard.kill()
-        code = self._guard.wait()
-        self._close()
-        return code
-
-    def kill(self) -> None:
-        """End it and all of its descendants at once."""
-        deadline = time.monotonic() + _GUARD_SECONDS
-        while self.poll() is None and time.monotonic() < deadline:
-            # The second signal takes the grace away; the first may be still unread.
-            self._guard.terminate()
+            elif hurry():
+                # A second signal to the guard means that.
+                self._guard.terminate()
             time.sleep(_LOOK_SECONDS)
-        self.stop()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+        return self._guard.returncode
 
     def died(self) -> ProcessDied:
         """Say that it has ended and with which last words."""
@@ -147,8 +146,3 @@ class Process:
             return ""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(f"  {line}" for line in lines[-TAIL_LINES:])
-
-    def _close(self) -> None:
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1

@@ -46,6 +46,10 @@ class Stop:
         """Whether a request has come."""
         return self._asked > 0
 
+    def urgent(self) -> bool:
+        """Say whether a second request has come: then nothing is waited for any more."""
+        return self._asked > 1
+
     def pause(self, seconds: float) -> None:
         """Sleep.
 

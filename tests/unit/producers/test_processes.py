@@ -58,11 +58,11 @@ def test_stop_kills_a_command_that_does_not_listen_when_its_grace_is_over(tmp_pa
     assert process.stop() == 128 + signal.SIGKILL
 
 
-def test_kill_does_not_wait_for_the_grace(tmp_path: Path) -> None:
+def test_a_stop_in_a_hurry_does_not_wait_for_the_grace(tmp_path: Path) -> None:
     process = start(DEAF, tmp_path, grace=100)
     began = time.monotonic()
 
-    process.kill()
+    process.stop(hurry=lambda: True)
 
     assert time.monotonic() - began < 5
 

@@ -1,0 +1,1 @@
+"""The demo: a real corpus, real models, and answers that are checked."""
