@@ -17,7 +17,7 @@ _REDACTED: Final = {
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and the error's type if there is one."""
+    """One JSON object a line: time, level, logger, message, and an error's type."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format one record."""
@@ -35,9 +35,7 @@ class JsonLines(logging.Formatter):
 def set_up(settings: Settings) -> None:
     """Send all log lines of this process to standard error, as the settings ask."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonLines() if settings.log_format == "json" else logging.Formatter(_TEXT)
-    )
+    handler.setFormatter(JsonLines() if settings.log_format == "json" else logging.Formatter(_TEXT))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())

@@ -1,4 +1,4 @@
-"""The registry of what is served: workers say so while they live, producers ask before they submit."""
+"""The registry of what is served: workers announce it while they live, producers ask it."""
 
 import json
 import time

@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from stoker_config import keys
 from stoker.status import CancelAnswer
+from stoker_config import keys
 
 # Decides and marks in one call, so that a job that is being started is either still queued here or
 # already running.

@@ -130,9 +130,7 @@ class Client:
         publish(self._app, self._redis, messages)
         return [JobHandle(self, message.id) for message in messages]
 
-    def signature(
-        self, job: Job | str, *, pool: str | None = None, **fields: Any
-    ) -> Any:
+    def signature(self, job: Job | str, *, pool: str | None = None, **fields: Any) -> Any:
         """Give a Celery signature of a job, for chains, groups and chords.
 
         Args:
@@ -341,10 +339,13 @@ class Client:
             if why is None:
                 continue
             error = ModelNotAllowed if "this model" in why else Unserved
-            raise error(f"{why}. Submit with allow_unserved=True to let the job wait", {
-                "pool": pool,
-                "task": task,
-            })
+            raise error(
+                f"{why}. Submit with allow_unserved=True to let the job wait",
+                {
+                    "pool": pool,
+                    "task": task,
+                },
+            )
 
 
 def _without_inputs(task: str, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The claim check: what is too large for a message goes to the artifact store, and a name travels."""
+"""The claim check: large inputs go to the artifact store, and their name travels."""
 
 import base64
 import json

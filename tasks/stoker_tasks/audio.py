@@ -70,10 +70,11 @@ TASKS = (
         inputs='the bytes of a sound file (in Python bytes or a pathlib.Path, as JSON {"base64"} '
         'or {"uri"}), or a list of these',
         output=Transcript,
-        forward_parameters=GENERATION
-        | {"generate_kwargs", "return_timestamps", "return_language"},
+        forward_parameters=GENERATION | {"generate_kwargs", "return_timestamps", "return_language"},
         hand_over=_text,
         needs=("soundfile", "scipy"),
-        example={"inputs": {"base64": "UklGRiQAAABXQVZFZm10IBAAAAABAAEAgD4AAAB9AAACABAAZGF0YQAAAAA="}},
+        example={
+            "inputs": {"base64": "UklGRiQAAABXQVZFZm10IBAAAAABAAEAgD4AAAB9AAACABAAZGF0YQAAAAA="}
+        },
     ),
 )

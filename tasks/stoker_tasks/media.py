@@ -32,7 +32,9 @@ class Media(BaseModel):
         if isinstance(value, bytes):
             return {"base64": base64.b64encode(value).decode("ascii")}
         if isinstance(value, str):
-            raise ValueError('give bytes, a pathlib.Path, {"base64": …} or {"uri": …}, not a string')
+            raise ValueError(
+                'give bytes, a pathlib.Path, {"base64": …} or {"uri": …}, not a string'
+            )
         return value
 
     @model_validator(mode="after")

@@ -1,9 +1,9 @@
 """A model without weights, whose every move a test can see and steer.
 
-Its inputs are texts of text-classification jobs; a row's length is the text's number of words. Words
-steer it: `sleep=0.5` makes the forward pass take that long, `fail` makes it raise, `oom=3` makes it
-run out of memory in a batch of more than three rows, `kill` ends the process, `bad` is refused by
-preprocessing.
+Its inputs are texts of text-classification jobs; a row's length is the number of its words. Words
+steer it: `sleep=0.5` makes the forward pass take that long, `fail` makes it raise, `oom=3` makes
+it run out of memory in a batch of more than three rows, `kill` ends the process, `bad` is refused
+by preprocessing.
 """
 
 import os
@@ -22,7 +22,7 @@ from stoker_workers.engine.model import Chunk, ModelKey, Output, Prepared, WarmM
 
 @dataclass
 class FakeModel:
-    """A `WarmModel` that answers with its input; `batches` lists the lengths of each pass's rows."""
+    """A `WarmModel` that answers with its input; `batches` has each pass's lengths."""
 
     name: str = "fake@local"
     batches: list[list[int]] = field(default_factory=list)

@@ -30,7 +30,11 @@ def test_a_job_succeeds_and_says_where_its_time_went(client: Client, fake_worker
     assert result.task == "text-classification"
     assert result.model == "fake@local"
     assert result.metadata == {"order": "7"}
-    assert (result.timing.batch_size, result.timing.tokens, result.timing.padded_tokens) == (1, 3, 3)
+    assert (result.timing.batch_size, result.timing.tokens, result.timing.padded_tokens) == (
+        1,
+        3,
+        3,
+    )
     assert result.timing.queue_ms > 0
 
 

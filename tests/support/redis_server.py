@@ -34,8 +34,11 @@ def running(folder: Path, *options: str) -> Iterator[str]:
     """
     socket = folder / "redis.sock"
     process = subprocess.Popen(
-        [binary(), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
-        + list(options),
+        [
+            *(binary(), "--port", "0", "--unixsocket", str(socket)),
+            *("--save", "", "--dir", str(folder)),
+            *options,
+        ],
         stdout=subprocess.DEVNULL,
         env={**os.environ, "LC_ALL": "C"},
     )

@@ -76,8 +76,10 @@ def worker(
     node = f"{name}@test"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", app, "worker"]
-            + ["-Q", queues, "-n", node, "-l", "info"],
+            [
+                *(sys.executable, "-m", "celery", "-A", app, "worker"),
+                *("-Q", queues, "-n", node, "-l", "info"),
+            ],
             cwd=ROOT,
             env=environment(redis_url, **settings),
             stdout=output,

@@ -35,9 +35,10 @@ def _work(options: argparse.Namespace) -> int:
         if value is not None:
             os.environ[f"STOKER_{name.upper()}"] = value
     # Only now: importing the app reads the settings.
+    from stoker_config.settings import load_settings
     from stoker_tasks.errors import StokerError
     from stoker_tasks.wire import queue_name
-    from stoker_workers.app import app, load_settings
+    from stoker_workers.app import app
 
     settings = load_settings()
     name = options.name or f"{settings.pool}-{os.getpid()}@%h"

@@ -12,7 +12,6 @@ from celery import Celery, signals
 from stoker_config.app import make_app
 from stoker_config.artifacts import RedisArtifacts
 from stoker_config.logs import set_up
-from stoker_config.servers import connect
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 from stoker_workers.broker.backend import CollectingBackend
@@ -48,7 +47,7 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
         worker_soft_shutdown_timeout=0,
     )
     register(app)
-    app.steps["worker"].add(engine_step(settings, connect, make or make_engine))
+    app.steps["worker"].add(engine_step(settings, make or make_engine))
     signals.setup_logging.connect(lambda **_: set_up(settings), weak=False)
     return app
 

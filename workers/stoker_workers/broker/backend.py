@@ -47,7 +47,7 @@ class CollectingBackend(RedisBackend):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._collected = threading.local()
         super().__init__(*args, **kwargs)
-        self._store = None
+        self._store: Any = None
 
     @contextmanager
     def collect(self) -> Iterator[None]:
@@ -55,13 +55,15 @@ class CollectingBackend(RedisBackend):
 
         If the context ends with an exception, nothing is stored.
         """
-        self._collected.results = results = []
+        results: list[tuple[Any, Any, int]] = []
+        self._collected.results = results
         try:
             yield
         finally:
             self._collected.results = None
         for call in _calls(results):
-            self.ensure(self._store_all, (call,))
+            # Storing is fenced, so it may be repeated until the server is back.
+            self.ensure(self._store_all, (call,), max_retries=None)
 
     def get(self, key: Any) -> Any:
         """Read a key; while results are collected, say that there is none: storing is fenced."""

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from stoker_workers.engine.faults import log_fault
@@ -30,10 +31,9 @@ class LoopCalls:
     def put(self, call: Callable[[], None]) -> None:
         """Have a call made in the loop's thread, after those put before. Any thread may put."""
         self._calls.append(call)
-        try:
+        # A socket that is full holds rings that the loop has yet to hear.
+        with suppress(BlockingIOError):
             self._ring_end.send(b"\0")
-        except BlockingIOError:
-            pass  # the socket is full of rings that the loop has yet to hear
 
     def run(self) -> None:
         """Make all calls that wait; in the loop's thread only."""
@@ -50,8 +50,6 @@ class LoopCalls:
         self._ring_end.close()
 
     def _on_ring(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             self._wake_end.recv(4096)
-        except BlockingIOError:
-            pass
         self.run()

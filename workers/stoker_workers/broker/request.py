@@ -24,7 +24,7 @@ class PrivateRequest(Request):
         """Describe the request for `inspect`."""
         return {**super().info(safe=True), "args": HIDDEN, "kwargs": HIDDEN}
 
-    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+    def send_event(self, type: str, **fields: Any) -> None:
         """Send a task event; of an exception it tells the class only."""
         if "exception" in fields:
             fields["exception"] = str(fields["exception"]).partition("(")[0] + "()"

@@ -10,6 +10,7 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.exceptions import ImproperlyConfigured
 
+from stoker_config.servers import connect
 from stoker_config.serving import Registry, Serving
 from stoker_config.settings import Settings
 from stoker_tasks.wire import pool_name
@@ -53,19 +54,16 @@ class Engine:
 MakeEngine = Callable[[Settings, Outlet, Any], Engine]
 
 
-def engine_step(
-    settings: Settings, connect: Callable[[Settings], Any], make: MakeEngine
-) -> type[bootsteps.StartStopStep]:
+def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartStopStep]:
     """Give the bootstep of one app.
 
     Args:
         settings: The worker's settings.
-        connect: Opens a client of the Redis server.
         make: Builds the engine.
     """
 
     class EngineStep(bootsteps.StartStopStep):
-        """Builds the engine before the worker takes jobs, and ends it after it has taken its last."""
+        """Builds the engine before the worker takes jobs, and ends it after the last."""
 
         requires = ("celery.worker.components:Pool",)
         label = "Stoker"
@@ -73,10 +71,11 @@ def engine_step(
         def create(self, worker: Any) -> "EngineStep":
             _check(worker)
             self.calls = LoopCalls()
-            self.client = connect(settings)
+            # Every call of the engine may be repeated; while the server is away, results wait.
+            self.client = connect(settings, patient=True)
             outlet = CeleryOutlet(self.calls, self.client)
             self.engine = make(settings, outlet, self.client)
-            self.announcer = Announcer(Registry(self.client), lambda: self.serving(worker))
+            self.announcer = Announcer(Registry(connect(settings)), lambda: self.serving(worker))
             worker.process_task = Intake(
                 self.engine.flow.accept,
                 lambda delivery, result: outlet.finished([(delivery, result)]),

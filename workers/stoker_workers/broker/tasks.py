@@ -79,8 +79,12 @@ def register(app: Celery) -> None:
     """Register the Celery task of every task in the catalog."""
     for task in CATALOG:
         name = celery_name(task)
-        cls = type(f"{name.title().replace('_', '').replace('.', '')}Task", (PipelineTask,), {
-            "name": name,
-            "__module__": __name__,
-        })
+        cls = type(
+            f"{name.title().replace('_', '').replace('.', '')}Task",
+            (PipelineTask,),
+            {
+                "name": name,
+                "__module__": __name__,
+            },
+        )
         app.register_task(cls())

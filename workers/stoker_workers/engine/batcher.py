@@ -1,9 +1,9 @@
 """Chooses which waiting rows share the next forward pass.
 
 A batch is formed only when the device is free, so it holds what has come in meanwhile. Rows of one
-kind wait in order of arrival. The oldest of all is the seed of the next batch, so none starves; from
-the first `window` rows of its kind, sorted by length, its nearest neighbours join it as long as
-padding stays cheap.
+kind wait in order of arrival. The oldest of all is the seed of the next batch, so none starves;
+from the first `window` rows of its kind, sorted by length, its nearest neighbours join it as long
+as padding stays cheap.
 """
 
 from collections import deque
@@ -114,7 +114,7 @@ def grow(window: Sequence[Row], budget: Budget) -> list[Row]:
     longest = useful = lengths[low]
     while high - low + 1 < budget.rows:
         count = high - low + 1
-        # What each neighbour would cost in padding: a shorter one its own, a longer one everybody's.
+        # In padding, a shorter neighbour costs its own, a longer one everybody's.
         shorter = longest - lengths[low - 1] if low > 0 else None
         longer = (lengths[high + 1] - longest) * count if high + 1 < len(lengths) else None
         if shorter is None and longer is None:

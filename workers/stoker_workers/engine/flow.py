@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Protocol
 from uuid import uuid4
 
-from stoker_tasks.errors import Internal, StokerError
+from stoker_tasks.errors import Canceled, Internal, StokerError
 from stoker_tasks.result import Artifact, Success, Timing
 from stoker_tasks.wire import read_job
 from stoker_workers.engine.batcher import Batcher, Budget, Row
@@ -172,7 +172,7 @@ class Flow:
         for work in fresh:
             if id(work.delivery) in gone:
                 # Rows of it that wait for a later batch must not run either.
-                work.error = Internal("dropped")
+                work.error = Canceled("the job was dropped before it was started")
         return [row for row in rows if row.work.error is None]
 
     def _forward(self, rows: list[Row]) -> None:
@@ -232,9 +232,7 @@ class Flow:
         try:
             output = work.model.postprocess(work.job, work.prepared, work.outputs)
             artifacts = [
-                Artifact(
-                    uri=self._inputs.keep(each), mime_type=each.mime_type, size=len(each.data)
-                )
+                Artifact(uri=self._inputs.keep(each), mime_type=each.mime_type, size=len(each.data))
                 for each in output.artifacts
             ]
         except StokerError as error:

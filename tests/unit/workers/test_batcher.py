@@ -1,0 +1,123 @@
+"""The batcher: who shares the next forward pass, and that nobody waits for ever."""
+
+import random
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker_workers.engine.batcher import Batcher, Budget, Row, grow
+from stoker_workers.engine.delivery import Delivery, Work
+from stoker_workers.engine.model import Chunk, ModelKey, Prepared
+
+BUDGET = Budget(tokens=1024, rows=64, window=256, efficiency=0.9, overhead=16)
+
+
+def work(lengths: Sequence[int], model: str = "m", key: str = "") -> Work:
+    delivery = Delivery(id="", celery_task="", args=(), kwargs={}, submitted=0.0, handle=None)
+    made = Work(delivery, key=ModelKey("text-classification", model))
+    made.set_prepared(Prepared([Chunk({}, length, key) for length in lengths]))
+    return made
+
+
+def rows(lengths: Sequence[int]) -> list[Row]:
+    made = work(lengths)
+    assert made.prepared is not None
+    return [Row(made, at, chunk, at) for at, chunk in enumerate(made.prepared.chunks)]
+
+
+def padded(batch: Sequence[Row]) -> int:
+    return len(batch) * max(row.chunk.length for row in batch)
+
+
+def useful(batch: Sequence[Row]) -> int:
+    return sum(row.chunk.length for row in batch)
+
+
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=256))
+def test_a_batch_holds_the_oldest_and_stays_within_its_budget(lengths: list[int]) -> None:
+    window = rows(lengths)
+
+    batch = grow(window, BUDGET)
+
+    assert window[0] in batch
+    assert len(batch) <= BUDGET.rows
+    assert len(batch) == 1 or padded(batch) <= BUDGET.tokens
+    waste = padded(batch) - useful(batch)
+    assert waste <= BUDGET.overhead or useful(batch) >= BUDGET.efficiency * padded(batch)
+
+
+def test_equal_lengths_fill_the_budget() -> None:
+    assert len(grow(rows([16] * 256), BUDGET)) == 64
+    assert len(grow(rows([32] * 256), BUDGET)) == 32
+
+
+def test_a_row_over_the_budget_runs_alone() -> None:
+    assert useful(grow(rows([5000, 5000, 4999]), BUDGET)) == 5000
+
+
+def test_neighbours_in_length_are_chosen_not_neighbours_in_time() -> None:
+    batch = grow(rows([30, 500, 31, 2, 29, 400, 30]), BUDGET)
+
+    assert sorted(row.chunk.length for row in batch) == [29, 30, 30, 31]
+
+
+def test_a_sorted_window_wastes_far_less_than_order_of_arrival() -> None:
+    random.seed(7)
+    lengths = [min(512, max(3, int(random.lognormvariate(3.2, 1.0)))) for _ in range(2000)]
+    batcher = Batcher(BUDGET)
+    for length in lengths:
+        batcher.add(work([length]))
+    batches = []
+    while len(batcher):
+        batches.append(batcher.form())
+
+    mean = len(lengths) // len(batches)
+    by_arrival = [lengths[at : at + mean] for at in range(0, len(lengths), mean)]
+    arrival = sum(lengths) / sum(len(some) * max(some) for some in by_arrival)
+    efficiency = sum(lengths) / sum(map(padded, batches))
+    assert len(batches) <= len(lengths) / 4
+    assert efficiency >= 0.9
+    assert efficiency >= 2 * arrival
+
+
+def test_each_batch_takes_the_oldest_row_of_all() -> None:
+    random.seed(3)
+    batcher = Batcher(BUDGET)
+    works = [work([random.randint(1, 500)], model=f"m{at % 3}") for at in range(300)]
+    for each in works:
+        batcher.add(each)
+    left = list(works)
+    while left:
+        batch = batcher.form()
+        assert left[0] in [row.work for row in batch]
+        taken = {id(row.work) for row in batch}
+        left = [each for each in left if id(each) not in taken]
+    assert not len(batcher)
+
+
+def test_only_rows_of_one_model_and_one_key_share_a_batch() -> None:
+    batcher = Batcher(BUDGET)
+    for at in range(12):
+        batcher.add(work([10], model=f"m{at % 2}", key=f"k{at % 3}"))
+    while batch := batcher.form():
+        assert len({(row.work.key, row.chunk.key) for row in batch}) == 1
+        assert len(batch) == 2
+
+
+def test_rows_of_one_job_may_spread_over_batches_and_none_is_lost() -> None:
+    batcher = Batcher(Budget(tokens=64, rows=4))
+    many = work([10] * 9)
+    batcher.add(many)
+    positions = [row.position for batch in iter(batcher.form, []) for row in batch]
+    assert sorted(positions) == list(range(9))
+
+
+def test_clear_gives_the_jobs_back_in_order_of_arrival() -> None:
+    batcher = Batcher(BUDGET)
+    works = [work([at + 1, 3], model=f"m{at % 2}") for at in range(6)]
+    for each in works:
+        batcher.add(each)
+
+    assert batcher.clear() == works
+    assert not len(batcher)

@@ -1,0 +1,214 @@
+"""The line: what goes in comes out once, in whatever way, and the stages outlive any job."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+from stoker_tasks.errors import Internal, InvalidInput, ModelLoadFailed, UnknownTask
+from stoker_tasks.result import Success
+from stoker_workers.engine.batcher import Budget
+from stoker_workers.engine.delivery import Delivery, Outcome
+from stoker_workers.engine.flow import Flow
+from stoker_workers.engine.inputs import Inputs
+from stoker_workers.engine.model import ModelKey, WarmModel
+from tests.doubles.model import FakeModel, FakeModels
+
+
+class NoStore:
+    def put(self, data: bytes, *, uri: str | None = None) -> str:
+        raise AssertionError("nothing is stored here")
+
+    def get(self, uris: Sequence[str]) -> dict[str, bytes]:
+        return {}
+
+
+class Told:
+    """An outlet that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.begun: list[str] = []
+        self.gone: list[str] = []
+        self.unwanted: set[str] = set()
+        self.broken = False
+
+    def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        return [each for each in deliveries if each.id in self.unwanted]
+
+    def started(self, deliveries: Sequence[Delivery]) -> None:
+        self.begun += [each.id for each in deliveries]
+
+    def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
+        if self.broken:
+            raise ConnectionError("the store is away")
+        for delivery, outcome in outcomes:
+            assert delivery.id not in self.outcomes
+            self.outcomes[delivery.id] = outcome
+
+    def dropped(self, deliveries: Sequence[Delivery]) -> None:
+        self.gone += [each.id for each in deliveries]
+
+
+def delivery(words: str, task: str = "stoker.text_classification") -> Delivery:
+    return Delivery(
+        id=words,
+        celery_task=task,
+        args=(),
+        kwargs={"inputs": words},
+        submitted=time.time(),
+        handle=None,
+    )
+
+
+@contextmanager
+def running(told: Told, models: FakeModels | None = None) -> Iterator[Flow]:
+    flow = Flow(models or FakeModels(), Inputs(NoStore()), told, Budget(tokens=1024))
+    flow.start()
+    yield flow
+    assert flow.stop(10)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within 10 s"
+        time.sleep(0.002)
+
+
+def test_each_delivery_has_one_outcome() -> None:
+    told = Told()
+    with running(told) as flow:
+        for at in range(200):
+            flow.accept(delivery(f"job {at} " + "word " * (at % 20)))
+        until(lambda: len(told.outcomes) == 200)
+
+    assert all(isinstance(outcome, Success) for outcome in told.outcomes.values())
+    assert sorted(told.begun) == sorted(told.outcomes)
+
+
+def test_bad_jobs_fail_alone_and_early() -> None:
+    told = Told()
+    models = FakeModels()
+    with running(told, models) as flow:
+        flow.accept(delivery("sleep=0.2"))
+        until(lambda: told.begun == ["sleep=0.2"])
+        for each in (
+            delivery("a"),
+            delivery("bad"),
+            delivery("x", "stoker.no_task"),
+            delivery("fail"),
+            delivery("b"),
+        ):
+            flow.accept(each)
+        until(lambda: len(told.outcomes) == 6)
+
+    assert isinstance(told.outcomes["bad"], InvalidInput)
+    assert isinstance(told.outcomes["x"], UnknownTask)
+    assert isinstance(told.outcomes["fail"], Internal)
+    assert isinstance(told.outcomes["a"], Success)
+    assert isinstance(told.outcomes["b"], Success)
+    assert "bad" not in told.begun
+
+
+def test_what_nobody_waits_for_is_not_run() -> None:
+    told, models = Told(), FakeModels()
+    told.unwanted = {"two", "three"}
+    with running(told, models) as flow:
+        flow.accept(delivery("sleep=0.1"))
+        until(lambda: bool(told.begun))
+        for words in ("one", "two", "three"):
+            flow.accept(delivery(words))
+        until(lambda: "one" in told.outcomes)
+
+    assert told.gone == ["two", "three"]
+    assert set(told.outcomes) == {"sleep=0.1", "one"}
+    assert models.model.batches == [[1], [1]]
+
+
+def test_stopping_finishes_the_running_batch_and_starts_nothing() -> None:
+    told = Told()
+    with running(told) as flow:
+        flow.accept(delivery("sleep=0.3"))
+        until(lambda: told.begun == ["sleep=0.3"])
+        for at in range(20):
+            flow.accept(delivery(f"late {at}"))
+
+    assert list(told.outcomes) == ["sleep=0.3"]
+    assert told.begun == ["sleep=0.3"]
+
+
+def test_jobs_wait_for_their_model_and_others_pass_them() -> None:
+    class Slow(FakeModels):
+        def __init__(self) -> None:
+            super().__init__()
+            self.loading: Future[WarmModel] = Future()
+
+        def key_of(self, task: str, model: str | None, revision: str | None) -> ModelKey:
+            return ModelKey(task, model or "fake", revision)
+
+        def get(self, key: ModelKey) -> "Future[WarmModel]":
+            return self.loading if key.task == "fill-mask" else super().get(key)
+
+    told, models = Told(), Slow()
+    with running(told, models) as flow:
+        flow.accept(delivery("first", "stoker.fill_mask"))
+        flow.accept(delivery("second"))
+        until(lambda: "second" in told.outcomes)
+        assert "first" not in told.outcomes
+        models.loading.set_result(FakeModel())
+        until(lambda: "first" in told.outcomes)
+
+    assert isinstance(told.outcomes["first"], Success)
+
+
+def test_a_model_that_cannot_be_loaded_fails_its_jobs_only() -> None:
+    class Broken(FakeModels):
+        def get(self, key: ModelKey) -> "Future[WarmModel]":
+            if key.task != "fill-mask":
+                return super().get(key)
+            failed: Future[WarmModel] = Future()
+            failed.set_exception(ModelLoadFailed("no weights"))
+            return failed
+
+    told = Told()
+    with running(told, Broken()) as flow:
+        flow.accept(delivery("a", "stoker.fill_mask"))
+        flow.accept(delivery("b"))
+        until(lambda: len(told.outcomes) == 2)
+
+    assert isinstance(told.outcomes["a"], ModelLoadFailed)
+    assert isinstance(told.outcomes["b"], Success)
+
+
+def test_the_stages_outlive_a_store_that_is_away() -> None:
+    told = Told()
+    told.broken = True
+    with running(told) as flow:
+        flow.accept(delivery("lost for now"))
+        until(lambda: told.begun == ["lost for now"])
+        time.sleep(0.05)
+        told.broken = False
+        flow.accept(delivery("next"))
+        until(lambda: "next" in told.outcomes)
+
+    assert "lost for now" not in told.outcomes
+
+
+def test_tokenising_goes_on_during_a_forward_pass() -> None:
+    seen = threading.Event()
+
+    class Watched(FakeModel):
+        def preprocess(self, job, media):  # type: ignore[no-untyped-def]
+            if job.inputs == "late":
+                seen.set()
+            return super().preprocess(job, media)
+
+    told = Told()
+    with running(told, FakeModels(Watched())) as flow:
+        flow.accept(delivery("sleep=0.5"))
+        until(lambda: told.begun == ["sleep=0.5"])
+        flow.accept(delivery("late"))
+        assert seen.wait(5)
+        assert not told.outcomes
