@@ -185,6 +185,16 @@ class Adapter(ABC):
 
 
 @contextmanager
+def refusing_settings() -> Iterator[None]:
+    """Turn what `generate` raises about its settings into an error of the jobs: they share them."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        message = " ".join(str(error).split())[:_MAX_REASON]
+        raise InvalidInput(f"the model refuses these settings of generate(): {message}") from None
+
+
+@contextmanager
 def _refusing(job: Job) -> Iterator[None]:
     """Turn whatever a pipeline raises while it reads a job into the job's own error."""
     try:

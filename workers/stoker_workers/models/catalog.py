@@ -1,20 +1,28 @@
 """Which pipeline, model classes and adapter serve each task, and how a model is loaded for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import transformers
 
 from stoker_tasks.errors import UnknownTask
 from stoker_workers.engine.model import ModelKey
 from stoker_workers.models.adapter import Adapter
+from stoker_workers.models.audio_tasks import speech_adapter
 from stoker_workers.models.device import Device
 from stoker_workers.models.generation import TextGenerator
+from stoker_workers.models.image_tasks import ImageClassifier
 from stoker_workers.models.loading import Recipe, load_pipeline
 from stoker_workers.models.source import locate
-from stoker_workers.models.text_tasks import FeatureExtractor, TextClassifier
+from stoker_workers.models.text_tasks import (
+    FeatureExtractor,
+    MaskFiller,
+    TextClassifier,
+    TokenClassifier,
+    ZeroShotClassifier,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +30,7 @@ class Room:
     """Who serves a task: its components and the adapter that runs them."""
 
     recipe: Recipe
-    adapter: type[Adapter]
+    adapter: Callable[[Any, str, Device], Adapter]
 
 
 ROOMS: Final[Mapping[str, Room]] = MappingProxyType(
@@ -34,15 +42,51 @@ ROOMS: Final[Mapping[str, Room]] = MappingProxyType(
             ),
             TextClassifier,
         ),
+        "token-classification": Room(
+            Recipe(
+                transformers.TokenClassificationPipeline,
+                (transformers.AutoModelForTokenClassification,),
+            ),
+            TokenClassifier,
+        ),
+        "fill-mask": Room(
+            Recipe(transformers.FillMaskPipeline, (transformers.AutoModelForMaskedLM,)),
+            MaskFiller,
+        ),
         "feature-extraction": Room(
             Recipe(
                 transformers.FeatureExtractionPipeline, (transformers.AutoModel,), headless=True
             ),
             FeatureExtractor,
         ),
+        "zero-shot-classification": Room(
+            Recipe(
+                transformers.ZeroShotClassificationPipeline,
+                (transformers.AutoModelForSequenceClassification,),
+            ),
+            ZeroShotClassifier,
+        ),
         "text-generation": Room(
             Recipe(transformers.TextGenerationPipeline, (transformers.AutoModelForCausalLM,)),
             TextGenerator,
+        ),
+        "image-classification": Room(
+            Recipe(
+                transformers.ImageClassificationPipeline,
+                (transformers.AutoModelForImageClassification,),
+            ),
+            ImageClassifier,
+        ),
+        "automatic-speech-recognition": Room(
+            Recipe(
+                transformers.AutomaticSpeechRecognitionPipeline,
+                (
+                    transformers.AutoModelForCTC,
+                    transformers.AutoModelForTDT,
+                    transformers.AutoModelForSpeechSeq2Seq,
+                ),
+            ),
+            speech_adapter,
         ),
     }
 )

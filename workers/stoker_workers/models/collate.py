@@ -9,18 +9,21 @@ Side = Literal["left", "right"]
 
 
 def stack(
-    rows: Sequence[Mapping[str, torch.Tensor]], fill: Mapping[str, float], side: Side
+    rows: Sequence[Mapping[str, torch.Tensor]],
+    fill: Mapping[str, float] | None = None,
+    side: Side = "right",
 ) -> dict[str, torch.Tensor]:
     """Make one batch of rows, padding the second axis to the longest of them.
 
     Args:
         rows: For each row the same names, each with a tensor of one row.
-        fill: What to pad each name with; 0 for a name that is not in it.
+        fill: What to pad each name with, where it is not 0.
         side: Where the padding goes.
 
     Returns:
         For each name one tensor, the rows in their order.
     """
+    fill = fill or {}
     return {name: _pad([row[name] for row in rows], fill.get(name, 0), side) for name in rows[0]}
 
 

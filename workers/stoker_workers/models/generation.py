@@ -19,7 +19,7 @@ from transformers.utils.chat_template_utils import Chat
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
-from stoker_workers.models.adapter import Adapter, Row, Stages
+from stoker_workers.models.adapter import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.collate import stack
 from stoker_workers.models.device import Device
 from stoker_workers.models.reading import reading_of
@@ -144,7 +144,8 @@ class TextGenerator(Adapter):
             settings["stopping_criteria"] = StoppingCriteriaList([ends])
         elif parameters["stops"] is not None:
             settings |= {"stop_strings": parameters["stops"], "tokenizer": self._stop_tokenizer}
-        sequences = self._model.generate(**batch, **settings)
+        with refusing_settings():
+            sequences = self._model.generate(**batch, **settings)
         if not isinstance(sequences, torch.Tensor):
             sequences = sequences.sequences
         sequences = sequences.cpu()

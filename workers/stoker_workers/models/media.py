@@ -1,0 +1,123 @@
+"""The bytes of a job's files become images and sounds in memory, within limits."""
+
+import io
+from collections.abc import Mapping
+from math import gcd
+from typing import Any, Final
+
+import numpy as np
+import soundfile
+from PIL import Image, ImageOps
+from scipy.signal import resample_poly
+
+from stoker_tasks.errors import InputFetchFailed, InvalidInput, TooLarge
+from stoker_tasks.media import Media
+
+# A few kilobytes can claim to be a picture of any size, or hours of silence.
+MAX_PIXELS: Final = 64_000_000
+MAX_SECONDS: Final = 2 * 60 * 60
+
+# What the formats have in common: they are read by code inside Pillow, and start no other program.
+IMAGE_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
+_RATES: Final = range(1_000, 400_000)
+_MAX_CHANNELS: Final = 64
+
+Sound = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def read_bytes(media: Media, fetched: Mapping[str, bytes]) -> bytes:
+    """Give the bytes of a file.
+
+    Args:
+        media: Where they are.
+        fetched: The bytes of files that travelled by the artifact store, by URI.
+
+    Raises:
+        InvalidInput: The inline bytes are not base64.
+        InputFetchFailed: The artifact store did not give them.
+    """
+    try:
+        inline = media.inline_bytes()
+    except ValueError as error:
+        raise InvalidInput(f"inputs: {error}") from None
+    if inline is not None:
+        return inline
+    assert media.uri is not None
+    if media.uri not in fetched:
+        raise InputFetchFailed(
+            "the artifact that inputs names is not in the store: it may have expired; send the "
+            "job again with the file's bytes"
+        )
+    return fetched[media.uri]
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """Decode an image as the pipelines do: upright by its EXIF orientation, in RGB.
+
+    Args:
+        data: A file in one of `IMAGE_FORMATS`; of an animation, the first picture.
+
+    Raises:
+        InvalidInput: It is not an image, or is broken.
+        TooLarge: It has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+        # Before a single pixel is decoded.
+        if image.width * image.height <= MAX_PIXELS:
+            upright: Image.Image = ImageOps.exif_transpose(image)
+            return upright.convert("RGB")
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        pass
+    # Pillow's decoders raise whatever a broken file makes them stumble over.
+    except Exception as error:  # noqa: BLE001
+        raise InvalidInput(
+            f"the image cannot be read ({type(error).__name__}): send a whole file in one of the "
+            f"formats {', '.join(IMAGE_FORMATS)}"
+        ) from None
+    raise TooLarge(
+        f"the image has more than {MAX_PIXELS:,} pixels: scale it down; models look at far fewer",
+        {"limit": MAX_PIXELS},
+    )
+
+
+def decode_sound(data: bytes, rate: int) -> Sound:
+    """Decode a sound to one channel of float32 at a model's sampling rate.
+
+    Args:
+        data: A file in a format of libsndfile: WAV, FLAC, OGG, MP3, AIFF …
+        rate: Samples per second that the model wants.
+
+    Raises:
+        InvalidInput: It is not a sound, is broken or empty.
+        TooLarge: It is longer than `MAX_SECONDS`.
+    """
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            given, channels = int(file.samplerate), int(file.channels)
+            if given in _RATES and channels <= _MAX_CHANNELS:
+                # One more than allowed tells, whatever the header claims.
+                samples = file.read(MAX_SECONDS * given + 1, dtype="float32", always_2d=True)
+            else:
+                raise InvalidInput(
+                    f"the sound has {given} samples a second in {channels} channels: send one of "
+                    f"{_RATES.start} to {_RATES.stop} in at most {_MAX_CHANNELS}"
+                )
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+        raise InvalidInput(
+            f"the sound cannot be read ({type(error).__name__}): send a whole file as WAV, FLAC, "
+            "OGG or MP3"
+        ) from None
+    if len(samples) > MAX_SECONDS * given:
+        raise TooLarge(
+            f"the sound is longer than {MAX_SECONDS} seconds: cut it into several jobs",
+            {"limit": MAX_SECONDS},
+        )
+    if not len(samples):
+        raise InvalidInput("the sound is empty: it has no samples")
+    mono = samples.mean(axis=1)
+    if given != rate:
+        common = gcd(given, rate)
+        mono = resample_poly(mono, rate // common, given // common)
+    return np.ascontiguousarray(mono, dtype=np.float32)
