@@ -1,0 +1,31 @@
+# Each target sets up what it needs; Python 3.11 or newer, git and make are all that must be there.
+# Options go through ARGS: make demo ARGS="--device cpu", make test ARGS="-k redis".
+
+ARGS ?=
+# Models stay in the clone, beside .venv.
+export STOKER_CACHE_DIR ?= $(CURDIR)/.cache/stoker
+
+.PHONY: help setup demo up test check
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\): .*## /make \1 \t/p' Makefile
+
+setup: ## make .venv with all dependencies; done at once if it is there
+	@sh scripts/setup.sh
+
+demo: setup ## real models on real texts, and answers that are checked
+	@.venv/bin/stoker demo $(ARGS)
+
+up: setup ## Redis, a worker and Flower, until Ctrl-C
+	@.venv/bin/stoker up $(ARGS)
+
+test: setup ## all tests
+	@.venv/bin/python -m pytest $(ARGS)
+
+check: setup ## style, types, layering, and all tests
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/python scripts/typecheck.py
+	@.venv/bin/lint-imports
+	@.venv/bin/python -m pytest $(ARGS)
