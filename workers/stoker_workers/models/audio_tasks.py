@@ -124,7 +124,7 @@ class WhisperRecognizer(SpeechRecognizer):
     def _rows(self, value: Any, job: Job, stages: Stages) -> Iterable[Row]:
         for row in super()._rows(value, job, stages):
             extractor = self._pipeline.feature_extractor
-            if self._is_long(row.inputs) and not stages.forward.get("return_timestamps"):
+            if self._is_long(row.inputs) and self._gives_no_times(stages):
                 seconds = row.length * extractor.hop_length / extractor.sampling_rate
                 raise InvalidInput(
                     f"the sound has {seconds:.1f} seconds and this model hears at most "
@@ -132,6 +132,10 @@ class WhisperRecognizer(SpeechRecognizer):
                     {"seconds": seconds, "limit": extractor.chunk_length},
                 )
             yield row
+
+    def _gives_no_times(self, stages: Stages) -> bool:
+        by_default = getattr(self._model.generation_config, "return_timestamps", None)
+        return not stages.forward.get("return_timestamps") and by_default is False
 
     def _is_long(self, inputs: Mapping[str, torch.Tensor]) -> bool:
         limit: int = self._pipeline.feature_extractor.nb_max_frames

@@ -1,0 +1,103 @@
+"""Runs jobs as the engine does, many in one forward pass, and compares with jobs that ran alone."""
+
+import copy
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from stoker_tasks.job import Job
+from stoker_tasks.wire import make_job
+from stoker_workers.engine.model import Output, WarmModel
+from tests.parity.cases import Case, for_pipeline
+
+TOLERANCE = 1e-4
+
+# Stoker refuses a text that is too long unless these say otherwise; the pipeline always cuts.
+_OWN_PARAMETERS = {
+    "token-classification": ("truncation",),
+    "zero-shot-classification": ("truncation",),
+}
+
+
+def jobs_of(task: str, calls: Sequence[tuple[Any, Mapping[str, Any]]]) -> list[Job]:
+    """Make the jobs of pipeline calls: (inputs, parameters)."""
+    return [make_job(task, {"inputs": each, "parameters": given}) for each, given in calls]
+
+
+def run_batched(model: WarmModel, jobs: Sequence[Job]) -> tuple[list[Output], int]:
+    """Run jobs together, their rows mixed.
+
+    Returns:
+        The outputs, and how many forward passes it took.
+    """
+    prepared = [model.preprocess(job, {}) for job in jobs]
+    rows = [(job, row) for job, each in enumerate(prepared) for row in range(len(each.chunks))]
+    # A fixed order that is not the jobs'.
+    random.Random(3).shuffle(rows)
+    groups: dict[Any, list[tuple[int, int]]] = {}
+    for job, row in rows:
+        groups.setdefault(prepared[job].chunks[row].key, []).append((job, row))
+    outputs: dict[tuple[int, int], Any] = {}
+    for group in groups.values():
+        given = model.forward([prepared[job].chunks[row] for job, row in group])
+        outputs.update(zip(group, given, strict=True))
+    finished = [
+        model.postprocess(job, each, [outputs[index, row] for row in range(len(each.chunks))])
+        for index, (job, each) in enumerate(zip(jobs, prepared, strict=True))
+    ]
+    return finished, len(groups)
+
+
+def check(case: Case, model: WarmModel, folder: str) -> tuple[list[str], int]:
+    """Compare a case's jobs, batched, with calls of the pipeline, each alone.
+
+    Returns:
+        The differences, and how many forward passes the batched jobs took.
+    """
+    outputs, forwards = run_batched(model, jobs_of(case.task, case.calls))
+    alone = pipeline_alone(case.task, folder)
+    found = []
+    for index, (inputs, parameters) in enumerate(case.calls):
+        own = _OWN_PARAMETERS.get(case.task, ())
+        given = {name: each for name, each in parameters.items() if name not in own}
+        wanted = alone(for_pipeline(inputs), **copy.deepcopy(given))
+        found += differences(outputs[index].value, wanted, f"job {index}")
+    return found, forwards
+
+
+def pipeline_alone(task: str, folder: str) -> Any:
+    """The judge: transformers' own pipeline, which gets one call at a time."""
+    return transformers.pipeline(task, model=folder, device="cpu", dtype=torch.float32)
+
+
+def differences(one: Any, other: Any, path: str = "output") -> list[str]:
+    """List where two outputs differ; numbers may differ by `TOLERANCE`."""
+    one, other = _plain(one), _plain(other)
+    if isinstance(one, float) and isinstance(other, float):
+        close = math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        return [] if close else [f"{path}: {one} and {other}"]
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return [
+            found for name in one for found in differences(one[name], other[name], f"{path}.{name}")
+        ]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return [
+            found
+            for index, (left, right) in enumerate(zip(one, other, strict=True))
+            for found in differences(left, right, f"{path}[{index}]")
+        ]
+    same = type(one) is type(other) and one == other
+    return [] if same else [f"{path}: {one!r:.200} and {other!r:.200}"]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+        return value.tolist()
+    return value

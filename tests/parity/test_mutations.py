@@ -1,0 +1,169 @@
+"""The parity check notices the mistakes it is there for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from stoker_tasks.job import Job
+from stoker_workers.engine.model import Chunk, ModelKey, Output, Prepared
+from stoker_workers.models import collate
+from stoker_workers.models.adapter import Adapter
+from stoker_workers.models.catalog import load
+from stoker_workers.models.device import find_device
+from tests.parity.batched import TOLERANCE, check, pipeline_alone
+from tests.parity.cases import CASES, ENDLESS, Call, Case, for_pipeline
+from tests.tiny.fixture import TinyModel
+
+BY_NAME = {case.name: case for case in CASES}
+
+# A text model's mask; a decoder's, which pads left; a sound's.
+MASKED = ("text-classification", "feature-extraction", "text-generation", "speech-by-frames")
+# One task of each adapter.
+ALL_KINDS = (
+    "text-classification",
+    "token-classification",
+    "fill-mask",
+    "feature-extraction",
+    "zero-shot-classification",
+    "text-generation",
+    "image-classification",
+    "speech-by-frames",
+    "speech-whisper",
+)
+GIVE_TEXT = ("text-generation", "speech-by-frames", "speech-whisper")
+# What differs between Whisper's jobs is where they are cut: of no account to short sounds.
+PARAMETRISED = tuple(name for name in ALL_KINDS if name != "speech-whisper")
+
+
+class Mutant:
+    """A warm model that makes one mistake."""
+
+    def __init__(self, model: Adapter) -> None:
+        self.model = model
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
+        return self.model.preprocess(job, media)
+
+    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
+        return self.model.forward(chunks)
+
+    def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
+        return self.model.postprocess(job, prepared, outputs)
+
+
+class RowsPermuted(Mutant):
+    """Gives each row its neighbour's output."""
+
+    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
+        outputs = list(super().forward(chunks))
+        return outputs[1:] + outputs[:1]
+
+
+class OneJobsParameters(Mutant):
+    """Reads and writes all jobs with the parameters of one."""
+
+    def __init__(self, model: Adapter) -> None:
+        super().__init__(model)
+        self.first: Job | None = None
+
+    def _same(self, job: Job) -> Job:
+        self.first = self.first or job
+        return job.model_copy(update={"parameters": self.first.parameters})
+
+    def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
+        return super().preprocess(self._same(job), media)
+
+    def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
+        return super().postprocess(self._same(job), prepared, outputs)
+
+
+@pytest.fixture
+def mask_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets models read the padding."""
+    stack = collate.stack
+
+    def without_mask(*args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        batch = stack(*args, **kwargs)
+        if "attention_mask" in batch:
+            batch["attention_mask"] = torch.ones_like(batch["attention_mask"])
+        return batch
+
+    for module in ("text_adapter", "generation", "audio_tasks"):
+        monkeypatch.setattr(f"stoker_workers.models.{module}.stack", without_mask)
+
+
+@pytest.mark.usefixtures("mask_dropped")
+@pytest.mark.parametrize("name", MASKED)
+def test_a_dropped_mask_is_noticed(name: str, tiny: TinyModel) -> None:
+    assert _differs(name, tiny, lambda model: model)
+
+
+@pytest.mark.parametrize("name", ALL_KINDS)
+def test_permuted_rows_are_noticed(name: str, tiny: TinyModel) -> None:
+    assert _differs(name, tiny, RowsPermuted, may_fail=True)
+
+
+@pytest.mark.parametrize("name", PARAMETRISED)
+def test_one_jobs_parameters_for_all_are_noticed(name: str, tiny: TinyModel) -> None:
+    assert _differs(name, tiny, OneJobsParameters)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL_KINDS if name not in GIVE_TEXT])
+def test_scores_spread_far_beyond_the_tolerance(name: str, tiny: TinyModel) -> None:
+    # Else every job's output would pass for every other's.
+    case = BY_NAME[name]
+    alone = pipeline_alone(case.task, tiny(case.model))
+    found = [_numbers(alone(for_pipeline(inputs), **given)) for inputs, given in _calls(case)]
+    shortest = min(map(len, found))
+    assert shortest > 0
+    columns = zip(*(sorted(numbers)[:shortest] for numbers in found), strict=True)
+    assert max(max(column) - min(column) for column in columns) > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("name", GIVE_TEXT)
+def test_every_input_gives_another_text(name: str, tiny: TinyModel) -> None:
+    case = BY_NAME[name]
+    alone = pipeline_alone(case.task, tiny(case.model))
+    new = {"return_full_text": False} if case.task == "text-generation" else {}
+    texts = [str(alone(for_pipeline(inputs), **{**given, **new})) for inputs, given in _calls(case)]
+    assert len(set(texts)) == len(texts)
+
+
+def _differs(
+    name: str, tiny: TinyModel, mutate: Callable[[Adapter], Any], *, may_fail: bool = False
+) -> bool:
+    case = BY_NAME[name]
+    folder = tiny(case.model)
+    mutant = mutate(load(ModelKey(case.task, folder), find_device("cpu")))
+    try:
+        return bool(check(replace(case, calls=_calls(case)), mutant, folder)[0])
+    except (IndexError, RuntimeError):
+        if not may_fail:
+            raise
+        return True
+
+
+def _calls(case: Case) -> list[Call]:
+    """Leave out what another job's parameters would make fail: that is too easy to notice."""
+    return [
+        call
+        for call in case.calls
+        if ENDLESS not in str(call[0]) and "is_split_into_words" not in call[1]
+    ]
+
+
+def _numbers(value: Any) -> list[float]:
+    if isinstance(value, Mapping):
+        return [number for each in value.values() for number in _numbers(each)]
+    if isinstance(value, (list, tuple)):
+        return [number for each in value for number in _numbers(each)]
+    if isinstance(value, (str, int)) or value is None:
+        return []
+    return [float(value)]
