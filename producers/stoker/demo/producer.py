@@ -50,11 +50,13 @@ def main(arguments: Sequence[str]) -> int:
         f"{summary.median_words} words, longest {summary.longest_words}, "
         f"sha256 {summary.sha256[:16]}",
         highlight=False,
+        soft_wrap=True,
     )
     with Client() as client:
         began = time.monotonic()
-        jobs = [_embed(paragraph, model) for paragraph in corpus]
-        handles = client.submit_many(jobs + [_ask(question, model) for question in QUESTIONS])
+        jobs = [paragraph_job(paragraph, model) for paragraph in corpus]
+        jobs += [question_job(question, model) for question in QUESTIONS]
+        handles = client.submit_many(jobs)
         results = watch(client, handles, console)
         measures = measure([result.timing for result in results], time.monotonic() - began)
         chat_handle, chat = _chat(client, chat_model, console)
@@ -109,8 +111,11 @@ def watch(client: Client, handles: Sequence[JobHandle], console: Console) -> lis
     return [results[handle.id] for handle in handles]
 
 
-def _embed(paragraph: Paragraph, model: str) -> FeatureExtraction:
-    # All that an answer needs travels with the result: whoever knows the IDs needs no corpus.
+def paragraph_job(paragraph: Paragraph, model: str) -> FeatureExtraction:
+    """Give the job of one text.
+
+    All that an answer needs travels with the result: whoever knows the IDs needs no corpus.
+    """
     return FeatureExtraction(
         inputs=paragraph.text,
         model=model,
@@ -123,7 +128,8 @@ def _embed(paragraph: Paragraph, model: str) -> FeatureExtraction:
     )
 
 
-def _ask(question: Question, model: str) -> FeatureExtraction:
+def question_job(question: Question, model: str) -> FeatureExtraction:
+    """Give the job of one question."""
     return FeatureExtraction(
         inputs=question.text,
         model=model,
@@ -132,17 +138,20 @@ def _ask(question: Question, model: str) -> FeatureExtraction:
     )
 
 
+def chat_job(model: str) -> TextGeneration:
+    """Give the job of the chat prompt."""
+    return TextGeneration(
+        inputs=[ChatMessage(role="user", content=PROMPT)],
+        model=model,
+        parameters=TextGenerationParameters(max_new_tokens=_NEW_TOKENS, do_sample=False),
+    )
+
+
 def _chat(client: Client, model: Path, console: Console) -> tuple[JobHandle, Success]:
     with console.status("Asking the chat model, once its weights are converted …"):
         while not model.is_dir():
             time.sleep(0.2)
-        handle = client.submit(
-            TextGeneration(
-                inputs=[ChatMessage(role="user", content=PROMPT)],
-                model=str(model),
-                parameters=TextGenerationParameters(max_new_tokens=_NEW_TOKENS, do_sample=False),
-            )
-        )
+        handle = client.submit(chat_job(str(model)))
         return handle, handle.result()
 
 

@@ -33,6 +33,7 @@ def run(*, model: str | None, device: str, cache: Path, stop: Stop) -> int:
         LocalError: Something could not be fetched or started, or died.
     """
     require("worker", "demo")
+    cache = cache.resolve()
     try:
         typer.echo(f"Models are kept in {cache}")
         embedding = model or str(embedding_model(cache, stop.pause))
