@@ -32,6 +32,10 @@ class Settings(BaseSettings):
         window: From how many waiting rows of one kind a batch is chosen.
         batch_rows: The most rows of one forward pass.
         batch_tokens: The most padded tokens of one forward pass; the device's own if absent.
+        transport: How a worker takes messages: `stoker`, by the batch, none lost when it is
+            killed; or `stock`, kombu's own transport, slower.
+        lease: Seconds after which the jobs of a silent worker go to another one (`stoker` only;
+            kombu's own transport waits an hour).
         prefetch: How many jobs a worker holds at most, running and waiting.
         inline_limit: Bytes of JSON above which inputs leave the message for the artifact store.
         max_message: Bytes above which a worker refuses the arguments of a message.
@@ -56,6 +60,8 @@ class Settings(BaseSettings):
     window: int = Field(default=256, ge=1)
     batch_rows: int = Field(default=64, ge=1)
     batch_tokens: int | None = Field(default=None, ge=1)
+    transport: Literal["stoker", "stock"] = "stoker"
+    lease: float = Field(default=60.0, gt=0)
     prefetch: int = Field(default=768, ge=1)
     inline_limit: int = Field(default=64 * KIB, ge=1)
     max_message: int = Field(default=4 * MIB, ge=1)

@@ -4,6 +4,7 @@ Torch and transformers are imported when a worker starts, not when this module i
 `celery -A stoker_workers.app inspect …` stays quick.
 """
 
+import ssl
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,8 +16,10 @@ from stoker_config.logs import set_up
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 from stoker_workers.broker.backend import CollectingBackend
+from stoker_workers.broker.consumer import JobConsumer
 from stoker_workers.broker.step import Engine, MakeEngine, engine_step
 from stoker_workers.broker.tasks import register
+from stoker_workers.broker.transport import ALIAS
 from stoker_workers.engine.batcher import Budget
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
@@ -37,6 +40,7 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
     app = make_app(
         settings,
         result_backend=f"{backend}+{url}",
+        worker_consumer=f"{JobConsumer.__module__}:{JobConsumer.__name__}",
         worker_pool="threads",
         worker_concurrency=1,
         worker_prefetch_multiplier=settings.prefetch,
@@ -45,11 +49,31 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_soft_shutdown_timeout=0,
+        **broker_conf(settings),
     )
     register(app)
     app.steps["worker"].add(engine_step(settings, make or make_engine))
     signals.setup_logging.connect(lambda **_: set_up(settings), weak=False)
     return app
+
+
+def broker_conf(settings: Settings) -> dict[str, Any]:
+    """Give the Celery settings that choose how this worker takes messages."""
+    if settings.transport == "stock":
+        return {}
+    options = {
+        **make_app(settings).conf.broker_transport_options,
+        "visibility_timeout": settings.lease,
+        "unacked_restore_interval": min(5.0, settings.lease / 3),
+    }
+    # A socket's URL names its transport itself.
+    if settings.redis.startswith("unix://"):
+        url = f"{ALIAS}+socket://{settings.redis.removeprefix('unix://')}"
+        return {"broker_url": url, "broker_transport_options": options}
+    conf = {"broker_transport": ALIAS, "broker_transport_options": options}
+    if settings.redis.startswith("rediss://"):
+        conf["broker_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return conf
 
 
 def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:

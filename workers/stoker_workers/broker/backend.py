@@ -1,41 +1,86 @@
 """Celery's Redis result backend, with all results of a batch stored in one round trip."""
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from celery.backends.redis import RedisBackend
 
 from stoker_config import keys
 
-# Stores each result unless a final one stands there: a late worker replaces nothing, and repeating
-# the call does nothing. SET NX spares the reading in the usual case that there is none yet.
+logger = logging.getLogger(__name__)
+
+# Stores each result and acknowledges its delivery, in one step. A delivery that is held no longer
+# is another worker's by now: nothing of it is stored. A final state is never replaced, so repeating
+# the call does nothing. SET NX spares the reading in the usual case that there is no state yet.
+# KEYS: queued, running, placed, index and hash of held deliveries, then each job's result key.
+# ARGV: for each job its value, seconds to keep it, and its delivery's tag ('' for a stock one).
+# Gives how many deliveries were held no longer.
 _STORE: Final = """
-for i = 4, #KEYS do
-  local value, expires = ARGV[2 * i - 7], tonumber(ARGV[2 * i - 6])
-  local put
-  if expires > 0 then put = redis.call('SET', KEYS[i], value, 'EX', expires, 'NX')
-  else put = redis.call('SET', KEYS[i], value, 'NX') end
-  if not put then
-    local state = string.match(redis.call('GET', KEYS[i]) or '', '"status": "(%u+)"')
-    if state ~= 'SUCCESS' and state ~= 'FAILURE' and state ~= 'REVOKED' then
-      if expires > 0 then redis.call('SET', KEYS[i], value, 'EX', expires)
-      else redis.call('SET', KEYS[i], value) end
-      put = true
-    end
-  end
-  if put then redis.call('PUBLISH', KEYS[i], value) end
+local tags, scores, held, ids, late = {}, {}, {}, {}, 0
+for i = 6, #KEYS do
+  local tag = ARGV[(i - 6) * 3 + 3]
+  if tag ~= '' then tags[#tags + 1] = tag end
 end
-local ids = {}
-for i = 4, #KEYS do ids[#ids + 1] = string.match(KEYS[i], '^celery%-task%-meta%-(.*)$') end
-redis.call('ZREM', KEYS[1], unpack(ids))
-redis.call('ZREM', KEYS[2], unpack(ids))
-redis.call('HDEL', KEYS[3], unpack(ids))
+if #tags > 0 then scores = redis.call('ZMSCORE', KEYS[4], unpack(tags)) end
+local t = 0
+for i = 6, #KEYS do
+  local at = (i - 6) * 3
+  local value, expires, tag = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
+  local ours = true
+  if tag ~= '' then
+    t = t + 1
+    ours = scores[t]
+    if ours then held[#held + 1] = tag else late = late + 1 end
+  end
+  if ours then
+    local put
+    if expires > 0 then put = redis.call('SET', KEYS[i], value, 'EX', expires, 'NX')
+    else put = redis.call('SET', KEYS[i], value, 'NX') end
+    if not put then
+      local state = string.match(redis.call('GET', KEYS[i]) or '', '"status": "(%u+)"')
+      if state ~= 'SUCCESS' and state ~= 'FAILURE' and state ~= 'REVOKED' then
+        if expires > 0 then redis.call('SET', KEYS[i], value, 'EX', expires)
+        else redis.call('SET', KEYS[i], value) end
+        put = true
+      end
+    end
+    if put then redis.call('PUBLISH', KEYS[i], value) end
+    ids[#ids + 1] = string.match(KEYS[i], '^celery%-task%-meta%-(.*)$')
+  end
+end
+if #held > 0 then
+  redis.call('ZREM', KEYS[4], unpack(held))
+  redis.call('HDEL', KEYS[5], unpack(held))
+end
+if #ids > 0 then
+  redis.call('ZREM', KEYS[1], unpack(ids))
+  redis.call('ZREM', KEYS[2], unpack(ids))
+  redis.call('HDEL', KEYS[3], unpack(ids))
+end
+return late
 """
 # Lua's unpack and Redis's single thread both want calls of a bounded size.
 _CALL_KEYS: Final = 500
 _CALL_BYTES: Final = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deliveries:
+    """The deliveries of jobs whose results are stored together.
+
+    Attributes:
+        index: The sorted set of held deliveries.
+        table: The hash of held deliveries.
+        tags: Each job's tag, by the job's ID; a job of kombu's own transport has none.
+    """
+
+    index: str = "unacked_index"
+    table: str = "unacked"
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class CollectingBackend(RedisBackend):
@@ -50,10 +95,13 @@ class CollectingBackend(RedisBackend):
         self._store: Any = None
 
     @contextmanager
-    def collect(self) -> Iterator[None]:
+    def collect(self, deliveries: Deliveries | None = None) -> Iterator[None]:
         """Hold this thread's results back, and store them all when the context ends.
 
         If the context ends with an exception, nothing is stored.
+
+        Args:
+            deliveries: The deliveries to acknowledge with the results.
         """
         results: list[tuple[Any, Any, int]] = []
         self._collected.results = results
@@ -63,7 +111,7 @@ class CollectingBackend(RedisBackend):
             self._collected.results = None
         for call in _calls(results):
             # Storing is fenced, so it may be repeated until the server is back.
-            self.ensure(self._store_all, (call,), max_retries=None)
+            self.ensure(self._store_all, (call, deliveries or Deliveries()), max_retries=None)
 
     def get(self, key: Any) -> Any:
         """Read a key; while results are collected, say that there is none: storing is fenced."""
@@ -82,18 +130,34 @@ class CollectingBackend(RedisBackend):
     def _collecting(self) -> list[tuple[Any, Any, int]] | None:
         return getattr(self._collected, "results", None)
 
-    def _store_all(self, results: list[tuple[Any, Any, int]]) -> None:
+    def _store_all(self, results: list[tuple[Any, Any, int]], deliveries: Deliveries) -> None:
         if self._store is None:
             self._store = self.client.register_script(_STORE)
-        self._store(
-            keys=[keys.QUEUED, keys.RUNNING, keys.PLACED, *(key for key, _, _ in results)],
-            args=[arg for _, value, expires in results for arg in (value, expires)],
+        late = self._store(
+            keys=[
+                *(keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table),
+                *(key for key, _, _ in results),
+            ],
+            args=[
+                arg
+                for key, value, expires in results
+                for arg in (value, expires, deliveries.tags.get(_job_id(key), ""))
+            ],
         )
+        if late:
+            logger.warning("%d jobs had gone to another worker; their results are dropped", late)
 
 
 def _is_result(key: Any) -> bool:
-    prefix = keys.result("")
-    return bool(key.startswith(prefix if isinstance(key, str) else prefix.encode()))
+    return _text(key).startswith(keys.result(""))
+
+
+def _job_id(key: Any) -> str:
+    return _text(key).removeprefix(keys.result(""))
+
+
+def _text(key: Any) -> str:
+    return key.decode() if isinstance(key, bytes) else str(key)
 
 
 def _calls(results: list[tuple[Any, Any, int]]) -> Iterator[list[tuple[Any, Any, int]]]:

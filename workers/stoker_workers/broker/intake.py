@@ -12,6 +12,7 @@ from stoker_config import keys
 from stoker_tasks.errors import TooLarge
 from stoker_tasks.wire import SUBMITTED_HEADER
 from stoker_workers.broker.hub import LoopCalls
+from stoker_workers.broker.ledger import ledger_of
 from stoker_workers.broker.tasks import PipelineTask
 from stoker_workers.engine.delivery import Delivery, Outcome
 
@@ -66,6 +67,9 @@ class Intake:
             )
             self._refuse(delivery, error)
             return
+        ledger = ledger_of(request)
+        if ledger is not None:
+            ledger.working(request.message.delivery_tag)
         self._accept(delivery)
 
     def _delivery(self, request: Any) -> Delivery:

@@ -12,7 +12,9 @@ from celery.worker import state
 
 from stoker_config import keys
 from stoker_tasks.result import Success
+from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.hub import LoopCalls
+from stoker_workers.broker.ledger import Ledger, ledger_of
 from stoker_workers.broker.tasks import outcome
 from stoker_workers.engine.delivery import Delivery, Outcome
 
@@ -62,17 +64,22 @@ class CeleryOutlet:
         self._calls.put(partial(_conclude_revoked, deliveries))
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
-        """Run Celery's tracer for each outcome, store all, then have them acknowledged."""
+        """Run Celery's tracer for each outcome, then store all and acknowledge them."""
         canceled = self._canceled([delivery for delivery, _ in outcomes])
         if canceled:
             self.dropped(canceled)
         gone = set(map(id, canceled))
         kept = [(delivery, result) for delivery, result in outcomes if id(delivery) not in gone]
-        traced = []
-        with _backend_of(kept).collect() if kept else _Nothing():
-            for delivery, result in kept:
-                traced.append((delivery.handle, _trace(delivery.handle, result)))
-        # Only what is stored is acknowledged: a crash in between repeats, and loses nothing.
+        if not kept:
+            return
+        ledger = ledger_of(kept[0][0].handle)
+        deliveries = _deliveries(ledger, [delivery for delivery, _ in kept])
+        with kept[0][0].handle.task.backend.collect(deliveries):
+            traced = [(each.handle, _trace(each.handle, result)) for each, result in kept]
+        if ledger is not None:
+            ledger.acknowledged(deliveries.tags.values())
+        # Celery is told last. On kombu's own transport this is what acknowledges: a crash before
+        # it repeats the jobs, and loses none.
         self._calls.put(partial(_conclude, traced))
 
     def _canceled(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -84,14 +91,11 @@ class CeleryOutlet:
         ]
 
 
-class _Nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-def _backend_of(outcomes: Sequence[tuple[Delivery, Outcome]]) -> Any:
-    return outcomes[0][0].handle.task.backend
+def _deliveries(ledger: Ledger | None, deliveries: Sequence[Delivery]) -> Deliveries:
+    if ledger is None:
+        return Deliveries()
+    tags = {each.id: each.handle.message.delivery_tag for each in deliveries}
+    return Deliveries(index=ledger.index, table=ledger.table, tags=tags)
 
 
 def _is_revoked(request: Any) -> bool:

@@ -18,6 +18,7 @@ from stoker_workers.broker.announcer import Announcer
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.intake import Intake
 from stoker_workers.broker.outlet import CeleryOutlet
+from stoker_workers.broker.transport import ledgers
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
 
@@ -105,9 +106,11 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             self.announcer.stop()
             if not self.engine.flow.stop(seconds):
                 logger.error("a stage did not end in %.0f s; its jobs run again", seconds)
-            # What the last batch completed is acknowledged here; all else goes back to the queue
-            # when Celery closes the channel.
+            # First what the last batch completed is acknowledged; then all else goes back to the
+            # queue: here, or on kombu's own transport when Celery closes the channel.
             self.calls.run()
+            for ledger in ledgers():
+                ledger.close()
 
         def serving(self, worker: Any) -> Serving:
             queues = worker.app.amqp.queues.consume_from

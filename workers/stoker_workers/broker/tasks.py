@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from stoker_tasks.catalog import CATALOG
+from stoker_tasks.catalog import ALIASES, CATALOG
 from stoker_tasks.errors import Internal, StokerError
 from stoker_tasks.result import Success
 from stoker_tasks.wire import celery_name
@@ -76,8 +76,8 @@ def outcome(value: Outcome) -> Iterator[None]:
 
 
 def register(app: Celery) -> None:
-    """Register the Celery task of every task in the catalog."""
-    for task in CATALOG:
+    """Register the Celery task of every task in the catalog, and of every alias."""
+    for task in (*CATALOG, *ALIASES):
         name = celery_name(task)
         cls = type(
             f"{name.title().replace('_', '').replace('.', '')}Task",

@@ -1,0 +1,165 @@
+"""The transport between real processes: workers are killed and frozen, and no job is lost."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from stoker import Client, State, Success, TextClassification
+from stoker_config import keys
+from tests.support.worker import Worker, worker
+
+
+def text(words: str) -> TextClassification:
+    return TextClassification(inputs=words)
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture(params=["stoker", "stock"])
+def any_worker(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Worker]:
+    """A worker on Stoker's transport, and one on kombu's own."""
+    with worker(redis_url, tmp_path, transport=request.param) as running:
+        yield running
+
+
+def test_both_transports_run_a_backlog_and_leave_nothing_behind(
+    client: Client, server: Any, any_worker: Worker
+) -> None:
+    handles = client.submit_many([text(f"job {at}") for at in range(300)])
+
+    results = dict(client.as_completed(handles, timeout=60))
+
+    assert [results[each].output[0]["label"] for each in handles] == [  # type: ignore[union-attr]
+        f"job {at}" for at in range(300)
+    ]
+    until(lambda: not server.hlen("unacked"))
+    assert server.zcard("unacked_index") == server.llen("stoker\x06\x163") == 0
+    for key in (keys.QUEUED, keys.RUNNING, keys.PLACED):
+        assert not server.exists(key)
+
+
+def test_taking_storing_and_acknowledging_cost_few_commands(
+    client: Client, server: Any, fake_worker: Worker
+) -> None:
+    client.submit(text("sleep=1.5"))
+    handles = client.submit_many([text("word") for _ in range(1000)])
+    server.config_resetstat()
+
+    until(lambda: not server.zcard(keys.QUEUED))
+
+    calls = {
+        name.removeprefix("cmdstat_"): stat["calls"]
+        for name, stat in server.info("commandstats").items()
+    }
+    # This test's own polling, and the worker's events, are not what is counted.
+    for own in ("zcard", "config|resetstat", "info", "publish"):
+        calls.pop(own, None)
+    assert all(handle.status().state is State.SUCCEEDED for handle in handles[:3])
+    assert calls["set"] == 1001
+    # One SET and one PUBLISH a result; all else is shared by many jobs.
+    assert sum(calls.values()) + 1001 <= 2.4 * 1001
+
+
+def test_jobs_of_a_killed_worker_run_on_another(
+    client: Client, redis_url: str, tmp_path: Path
+) -> None:
+    with worker(redis_url, tmp_path, name="w1", lease=2) as first:
+        handles = client.submit_many([text(f"sleep=1 {at}") for at in range(3)])
+        handles += client.submit_many([text(f"job {at}") for at in range(200)])
+        until(lambda: client.status(handles[0].id).state is State.RUNNING)
+        os.kill(first.process.pid, signal.SIGKILL)
+
+        with worker(redis_url, tmp_path, name="w2", lease=2):
+            results = dict(client.as_completed(handles, timeout=40))
+
+    assert len(results) == 203
+    assert all(isinstance(result, Success) for result in results.values())
+
+
+def test_a_job_longer_than_the_lease_runs_once(
+    client: Client, redis_url: str, tmp_path: Path
+) -> None:
+    with (
+        worker(redis_url, tmp_path, name="w1", lease=1) as first,
+        worker(redis_url, tmp_path, name="w2", lease=1) as second,
+    ):
+        handle = client.submit(text("sleep=5"))
+        assert isinstance(handle.wait(timeout=20), Success)
+        lines = first.lines() + second.lines()
+
+    assert "went back to the queue" not in lines
+
+
+def test_a_frozen_worker_that_wakes_up_late_changes_nothing(
+    client: Client, server: Any, redis_url: str, tmp_path: Path
+) -> None:
+    with worker(redis_url, tmp_path, name="w1", lease=1) as first:
+        handle = client.submit(text("sleep=1.5"))
+        until(lambda: handle.status().state is State.RUNNING)
+        first.process.send_signal(signal.SIGSTOP)
+        with worker(redis_url, tmp_path, name="w2", lease=1) as second:
+            done = handle.wait(timeout=20)
+            stored = server.get(keys.result(handle.id))
+            first.process.send_signal(signal.SIGCONT)
+            until(lambda: "had gone to another worker" in first.lines())
+
+            assert isinstance(done, Success)
+            assert server.get(keys.result(handle.id)) == stored
+            assert "went back to the queue" in second.lines()
+            assert server.hlen("unacked") == 0
+            # The late one is well again.
+            again = client.submit_many([text(f"after {at}") for at in range(20)])
+            assert len(list(client.as_completed(again, timeout=20))) == 20
+
+
+def test_a_lost_connection_neither_loses_nor_repeats(
+    client: Client, server: Any, fake_worker: Worker
+) -> None:
+    handles = client.submit_many([text("sleep=1")])
+    handles += client.submit_many([text(f"job {at}") for at in range(100)])
+    until(lambda: handles[0].status().state is State.RUNNING)
+
+    for _ in range(3):
+        server.client_kill_filter(_type="normal", skipme=True)
+        time.sleep(0.2)
+
+    results = dict(client.as_completed(handles, timeout=60))
+    assert all(isinstance(result, Success) for result in results.values())
+    until(lambda: not server.hlen("unacked"))
+    assert "had gone to another worker" not in fake_worker.lines()
+
+
+def test_an_orderly_stop_gives_jobs_back_in_order_and_unchanged(
+    client: Client, server: Any, redis_url: str, tmp_path: Path
+) -> None:
+    with worker(redis_url, tmp_path) as first:
+        running = client.submit(text("sleep=1"))
+        until(lambda: running.status().state is State.RUNNING)
+        handles = client.submit_many([text(f"job {at}") for at in range(50)])
+        until(lambda: server.hlen("unacked") == 51)
+
+        assert first.terminate() == 0
+
+    assert isinstance(running.wait(timeout=1), Success)
+    waiting = server.lrange("stoker\x06\x163", 0, -1)
+    assert len(waiting) == 50
+    assert [handles[-1 - at].id in each.decode() for at, each in enumerate(waiting)] == [True] * 50
+    assert not any(b'"redelivered": true' in each for each in waiting)
+    assert server.hlen("unacked") == server.zcard("unacked_index") == 0

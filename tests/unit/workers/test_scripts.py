@@ -1,0 +1,157 @@
+"""The Lua scripts on a real Redis: atomic, fair, and blind to what others hold."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from stoker_workers.broker.ledger import Ledger
+from stoker_workers.broker.scripts import CLAIM, LAPSED
+
+LISTS = ["q", "q\x06\x163", "q\x06\x166", "q\x06\x169"]
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def fill(server: Any, key: str, count: int, word: str = "m") -> None:
+    for at in range(count):
+        server.lpush(key, json.dumps({"body": f"{word}{at}", "properties": {}}))
+
+
+def claim(server: Any, limit: int, prefix: str = "t.", low: bool = False) -> list[tuple[int, str]]:
+    flat = server.eval(
+        CLAIM, 2 + len(LISTS), "index", "table", *LISTS, limit, prefix, limit // 10, int(low),
+        *(json.dumps("q") for _ in LISTS),
+    )  # fmt: skip
+    return [(at, json.loads(text)["body"]) for at, text in zip(flat[::2], flat[1::2], strict=True)]
+
+
+def ledger(server: Any, lease: float = 60.0) -> Ledger:
+    return Ledger(server, "index", "table", lease)
+
+
+def test_a_claim_takes_in_order_of_arrival_and_registers_what_it_takes(server: Any) -> None:
+    fill(server, "q", 5)
+
+    assert claim(server, 3) == [(0, "m0"), (0, "m1"), (0, "m2")]
+    assert server.llen("q") == 2
+    assert sorted(server.zrange("index", 0, -1)) == [b"t.1", b"t.2", b"t.3"]
+    message, exchange, queue = json.loads(server.hget("table", "t.2"))
+    assert (message["body"], exchange, queue) == ("m1", "", "q")
+
+
+def test_an_empty_claim_writes_nothing(server: Any) -> None:
+    assert claim(server, 10) == []
+    assert server.keys("*") == []
+
+
+def test_higher_priorities_come_first_and_each_lower_one_gets_its_tenth(server: Any) -> None:
+    for key in LISTS:
+        fill(server, key, 100)
+
+    taken = claim(server, 50)
+
+    assert [at for at, _ in taken] == sorted(at for at, _ in taken)
+    assert [sum(at == which for at, _ in taken) for which in range(4)] == [35, 5, 5, 5]
+
+
+def test_a_priority_that_is_alone_gets_all(server: Any) -> None:
+    fill(server, LISTS[2], 100)
+
+    assert len(claim(server, 50)) == 50
+
+
+def test_small_claims_turn_to_the_low_end_now_and_then(server: Any) -> None:
+    for key in LISTS:
+        fill(server, key, 10)
+
+    assert [at for at, _ in claim(server, 1, "a.")] == [0]
+    assert [at for at, _ in claim(server, 1, "b.", low=True)] == [3]
+
+
+def test_what_is_given_back_is_served_first_in_its_old_order_unchanged(server: Any) -> None:
+    fill(server, "q", 1200)
+    before = server.lrange("q", 0, -1)
+    taken = len(claim(server, 1000))
+    held = ledger(server)
+    tags = [f"t.{at + 1}" for at in range(taken)]
+    held.claimed(dict.fromkeys(tags, "q"))
+
+    assert held.give_back(tags) == 1000
+    assert server.lrange("q", 0, -1) == before
+    assert server.zcard("index") == server.hlen("table") == held.count() == 0
+
+
+def test_a_late_return_or_acknowledgement_touches_nobody_elses_delivery(server: Any) -> None:
+    fill(server, "q", 1)
+    claim(server, 1, "early.")
+    early = ledger(server)
+    early.claimed({"early.1": "q"})
+    assert early.restore([("early.1", "q", "")]) == 1  # another worker found it lapsed
+    claim(server, 1, "late.")
+
+    early.acknowledge(["early.1"])
+    assert early.restore([("early.1", "q", "")]) == 0
+
+    assert server.llen("q") == 0
+    assert server.hkeys("table") == [b"late.1"]
+    assert server.zrange("index", 0, -1) == [b"late.1"]
+
+
+def test_a_beat_renews_what_is_held_and_revives_nothing(server: Any) -> None:
+    fill(server, "q", 2)
+    claim(server, 2)
+    held = ledger(server)
+    held.claimed({"t.1": "q", "t.2": "q"})
+    server.zadd("index", {"t.1": 1, "t.2": 1})
+    server.zrem("index", "t.2")
+    assert server.eval(LAPSED, 2, "index", "table", 60, 10)[0] == b"t.1"
+
+    held.beat()
+
+    assert server.eval(LAPSED, 2, "index", "table", 60, 10) == []
+    assert server.zrange("index", 0, -1) == [b"t.1"]
+
+
+def test_a_lost_connection_gives_back_only_what_is_not_worked_on(server: Any) -> None:
+    fill(server, "q", 3)
+    claim(server, 3)
+    held = ledger(server)
+    held.claimed({"t.1": "q", "t.2": "q", "t.3": "q"})
+    held.working("t.2")
+
+    held.connection_lost(["t.1", "t.2", "t.3"])
+
+    assert [held.holds(tag) for tag in ("t.1", "t.2", "t.3")] == [False, True, False]
+    assert server.hkeys("table") == [b"t.2"]
+    assert server.llen("q") == 2
+
+
+def test_acknowledgements_wait_while_the_server_is_away(server: Any) -> None:
+    fill(server, "q", 2)
+    claim(server, 2)
+
+    class Away:
+        def register_script(self, text: str) -> Any:
+            return server.register_script(text)
+
+        def pipeline(self, transaction: bool) -> Any:
+            raise redis.ConnectionError("away")
+
+    held = Ledger(Away(), "index", "table", 60.0)
+    held.claimed({"t.1": "q", "t.2": "q"})
+    held.acknowledge_soon("t.1")
+    held.flush()
+    assert held.holds("t.1")
+
+    held.client = server
+    held.flush()
+
+    assert not held.holds("t.1")
+    assert server.hkeys("table") == [b"t.2"]

@@ -1,0 +1,139 @@
+"""Celery's consumer, with an answer for each message that cannot become a job.
+
+Celery drops such a message, logs its whole body and stores at most the name of an unknown task.
+Here its caller gets a typed error, its chord and its errbacks are told, no word of it is logged,
+and none of it can end the worker.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from celery import signals
+from celery.app.task import Context
+from celery.exceptions import NotRegistered
+from celery.worker.consumer import Consumer
+from kombu.exceptions import ContentDisallowed, DecodeError
+
+from stoker_tasks.catalog import find
+from stoker_tasks.errors import Internal, InvalidInput, StokerError, UnknownTask
+from stoker_tasks.wire import TASK_PREFIX, task_name
+from stoker_workers.broker.request import HIDDEN
+from stoker_workers.engine.faults import log_fault
+
+logger = logging.getLogger(__name__)
+
+# What a log line shows of a name that a producer made up.
+_SHOWN: Final = 80
+
+
+class JobConsumer(Consumer):
+    """A consumer that refuses what it cannot take, and says so to whoever waits for it."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Give the function that takes each message."""
+        take = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Any) -> None:
+            try:
+                _check(message)
+                take(message)
+            except (*self.connection_errors, *self.channel_errors):
+                raise
+            except StokerError as error:
+                self._refuse(message, error)
+            except Exception as error:  # noqa: BLE001 - a message must not end the worker
+                log_fault(logger, "a message could not be taken in", error)
+                self._refuse(message, Internal(f"not taken in: {type(error).__name__}"))
+
+        return on_message
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Refuse a message whose body cannot be read."""
+        self._refuse(message, _unreadable(message, exc))
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Refuse a message that is none of Celery's."""
+        self._refuse(message, InvalidInput("the message names no task"))
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Refuse a task that no worker of this kind knows."""
+        name = str(message.headers.get("task"))
+        if not name.startswith(TASK_PREFIX):
+            self._refuse(message, NotRegistered(name))
+            return
+        try:
+            find(task_name(name))
+        except UnknownTask as error:
+            self._refuse(message, error)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Refuse a message with headers or a body that make no task."""
+        self._refuse(message, _unreadable(message, exc))
+
+    def _refuse(self, message: Any, error: Exception) -> None:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        job_id, name = headers.get("id"), headers.get("task")
+        kind = type(error).__name__
+        logger.warning("refused %.*r [%.*r]: %s", _SHOWN, name, _SHOWN, job_id, kind)
+        if isinstance(job_id, str) and not message.acknowledged:
+            self._fail(job_id, _context(message, headers), error)
+            if self.event_dispatcher:
+                shown = {"args": HIDDEN, "kwargs": HIDDEN}
+                self.event_dispatcher.send("task-received", uuid=job_id, name=str(name), **shown)
+                self.event_dispatcher.send("task-failed", uuid=job_id, exception=f"{kind}()")
+        if not message.acknowledged:
+            message.reject_log_error(logger, self.connection_errors)
+        signals.task_rejected.send(sender=self, message=message, exc=error)
+
+    def _fail(self, job_id: str, context: Context, error: Exception) -> None:
+        backend = self.app.backend
+        try:
+            backend.mark_as_failure(job_id, error, request=context)
+        except (*self.connection_errors, *self.channel_errors):
+            raise
+        except Exception as fault:  # noqa: BLE001 - its errbacks or its chord make no sense
+            log_fault(logger, "a refused message's errbacks or chord failed", fault)
+            backend.mark_as_failure(job_id, error)
+
+
+def _check(message: Any) -> None:
+    """Refuse a body that Celery would trip over.
+
+    Raises:
+        InvalidInput: It is not JSON, or not what Celery sends.
+    """
+    headers = message.headers
+    if not isinstance(headers, dict) or "task" not in headers:
+        return  # a message of Celery 3, or none of Celery's: the consumer tells them apart
+    if not isinstance(headers.get("id"), str):
+        raise InvalidInput("the message's header id is not a string")
+    try:
+        body = message.payload
+    except (ContentDisallowed, DecodeError) as error:
+        raise _unreadable(message, error) from None
+    parts = tuple(body) if isinstance(body, list | tuple) else ()
+    types = tuple(map(type, parts))
+    if types not in {(list, dict, dict), (list, dict, type(None))}:
+        raise InvalidInput("the message's body is not Celery's: a list of args, kwargs, options")
+
+
+def _unreadable(message: Any, error: Exception) -> InvalidInput:
+    if isinstance(error, ContentDisallowed):
+        return InvalidInput(
+            f"the message's content type is {str(message.content_type)[:_SHOWN]}, and this worker "
+            "takes application/json only: set task_serializer to json",
+        )
+    if isinstance(error, DecodeError):
+        return InvalidInput("the message's body is not JSON")
+    return InvalidInput(f"the message is not one of Celery's: {error}")
+
+
+def _context(message: Any, headers: dict[str, Any]) -> Context:
+    """Describe the job as far as its message can be read, for its chord and its errbacks."""
+    known = {**headers, "delivery_info": message.delivery_info or {}}
+    try:
+        _, _, embed = message.payload
+        return Context({**known, **(embed or {})})
+    except Exception:  # noqa: BLE001 - whatever the body is
+        return Context(known)

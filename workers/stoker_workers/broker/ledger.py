@@ -1,0 +1,187 @@
+"""The deliveries that this process holds: their leases, acknowledgements and return.
+
+kombu's channels die with every lost connection; the ledger outlives them. What the engine works on
+stays held meanwhile, so a reconnect neither gives it to another worker nor forgets it.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import redis
+
+from stoker_workers.broker.scripts import BEAT, RESTORE
+
+logger = logging.getLogger(__name__)
+
+_CALL: Final = 500
+
+
+def ledger_of(request: Any) -> "Ledger | None":
+    """Give the ledger that holds a request's delivery; None on kombu's own transport."""
+    return getattr(request.message.channel, "ledger", None)
+
+
+class Ledger:
+    """The held deliveries of one process on one server. Safe for threads.
+
+    Args:
+        client: A redis-py client with a pool of its own.
+        index: The sorted set of held tags by the time of their last beat.
+        table: The hash of held tags to messages.
+        lease: Seconds after which a delivery whose holder is silent goes to another worker.
+    """
+
+    def __init__(self, client: Any, index: str, table: str, lease: float) -> None:
+        self.client = client
+        self.index = index
+        self.table = table
+        self._lease = lease
+        self._lock = threading.Lock()
+        # Each tag with the list that its message came from.
+        self._held: dict[str, str] = {}
+        self._working: set[str] = set()
+        self._ended: list[str] = []
+        self._beat = client.register_script(BEAT)
+        self._restore = client.register_script(RESTORE)
+        self._thread: threading.Thread | None = None
+        self._end = threading.Event()
+
+    # -- holding -----------------------------------------------------------------------------
+
+    def claimed(self, tags: Mapping[str, str]) -> None:
+        """Note deliveries that a claim has just registered; from now on their leases are renewed.
+
+        Args:
+            tags: Each tag and the list that its message came from.
+        """
+        with self._lock:
+            self._held.update(tags)
+            if self._thread is None and not self._end.is_set():
+                self._thread = threading.Thread(
+                    target=self._run, name="stoker-heartbeat", daemon=True
+                )
+                self._thread.start()
+
+    def working(self, tag: str) -> None:
+        """Note that the engine has taken a delivery in: a lost connection does not end it."""
+        with self._lock:
+            # What a closing channel still delivers is not worked on any more.
+            if tag in self._held and not self._end.is_set():
+                self._working.add(tag)
+
+    def holds(self, tag: str) -> bool:
+        """Tell whether a delivery is held here, and neither acknowledged nor given back."""
+        with self._lock:
+            return tag in self._held
+
+    def count(self) -> int:
+        """Count the held deliveries."""
+        with self._lock:
+            return len(self._held)
+
+    # -- letting go --------------------------------------------------------------------------
+
+    def acknowledged(self, tags: Iterable[str]) -> None:
+        """Note deliveries that a script has acknowledged on the server already."""
+        with self._lock:
+            for tag in tags:
+                self._held.pop(tag, None)
+                self._working.discard(tag)
+
+    def acknowledge_soon(self, tag: str) -> None:
+        """Have a delivery acknowledged with the next `flush`."""
+        with self._lock:
+            self._ended.append(tag)
+
+    def flush(self) -> None:
+        """Acknowledge all that wait for it; if the server is away, they go on waiting."""
+        with self._lock:
+            tags = list(self._ended)
+        for start in range(0, len(tags), _CALL):
+            try:
+                self.acknowledge(tags[start : start + _CALL])
+            except redis.RedisError as error:
+                logger.warning("acknowledgements have to wait: %s", type(error).__name__)
+                return
+            with self._lock:
+                del self._ended[: len(tags[start : start + _CALL])]
+
+    def acknowledge(self, tags: Sequence[str]) -> None:
+        """Acknowledge deliveries, all in one round trip."""
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.zrem(self.index, *tags)
+            pipe.hdel(self.table, *tags)
+            pipe.execute()
+        self.acknowledged(tags)
+
+    def give_back(self, tags: Iterable[str]) -> int:
+        """Put messages back at the head of their queues, unchanged and in their order.
+
+        Args:
+            tags: Deliveries in the order in which they were claimed; others are ignored.
+
+        Returns:
+            How many there were.
+        """
+        with self._lock:
+            back = [(tag, self._held[tag]) for tag in tags if tag in self._held]
+        done = 0
+        # The last one put back is the first one served.
+        for start in range(0, len(back), _CALL):
+            end = len(back) - start
+            done += self.restore([(tag, key, "") for tag, key in back[max(0, end - _CALL) : end]])
+        self.acknowledged(tag for tag, _ in back)
+        return done
+
+    def restore(self, messages: Sequence[tuple[str, str, str]]) -> int:
+        """Put messages back, whoever held them.
+
+        Args:
+            messages: For each its tag, its list, and its text, or "" for the text as it was
+                claimed; the first is to be served first.
+
+        Returns:
+            How many tags were still held.
+        """
+        lists = list(dict.fromkeys(key for _, key, _ in messages))
+        number = {key: at for at, key in enumerate(lists, 1)}
+        args = [arg for tag, key, text in reversed(messages) for arg in (tag, number[key], text)]
+        return int(self._restore(keys=[self.index, self.table, *lists], args=args))
+
+    def connection_lost(self, tags: Iterable[str]) -> None:
+        """Give back what a dead channel delivered, but for what the engine works on.
+
+        Celery forgets what has not been started (a countdown, a rate limit) when it reconnects.
+        """
+        with self._lock:
+            idle = [tag for tag in tags if tag in self._held and tag not in self._working]
+        if idle:
+            self.give_back(idle)
+
+    def close(self) -> None:
+        """Give everything back that is still held, and stop renewing leases."""
+        self._end.set()
+        self.flush()
+        with self._lock:
+            tags = list(self._held)
+        if tags:
+            logger.info("%d jobs that were not started go back to the queue", self.give_back(tags))
+
+    # -- the heartbeat -----------------------------------------------------------------------
+
+    def beat(self) -> None:
+        """Renew all leases now."""
+        with self._lock:
+            tags = list(self._held)
+        for start in range(0, len(tags), _CALL):
+            self._beat(keys=[self.index], args=tags[start : start + _CALL])
+
+    def _run(self) -> None:
+        while not self._end.wait(self._lease / 3):
+            try:
+                self.beat()
+                self.flush()
+            except redis.RedisError as error:
+                logger.warning("leases could not be renewed: %s", type(error).__name__)

@@ -1,0 +1,109 @@
+"""What kombu asks about acknowledgements, answered by the process's ledger."""
+
+import json
+import logging
+from typing import Any, Final
+
+from kombu.asynchronous import get_event_loop
+from kombu.transport import redis as stock
+from kombu.transport import virtual
+
+from stoker_workers.broker.ledger import Ledger
+from stoker_workers.broker.scripts import LAPSED
+
+logger = logging.getLogger(__name__)
+
+# How many lapsed deliveries one sweep gives back at most.
+_SWEEP: Final = 200
+
+
+class QoS(stock.QoS):
+    """kombu's quality of service for a claiming channel."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._scheduled = False
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a delivery; a claim has registered it already."""
+        if self.channel.ledger.holds(delivery_tag):
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)  # a synchronous get, kombu's way
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a delivery, together with others of the same turn of the event loop."""
+        virtual.QoS.ack(self, delivery_tag)
+        ledger = self.channel.ledger
+        if ledger.holds(delivery_tag):
+            ledger.acknowledge_soon(delivery_tag)
+            self._schedule()
+        elif not delivery_tag.startswith(self.channel.tag_prefix):
+            self._remove_from_indices(delivery_tag).execute()
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Give a delivery back, or end it."""
+        if requeue and self.channel.ledger.holds(delivery_tag):
+            self.channel.ledger.give_back([delivery_tag])
+            virtual.QoS.ack(self, delivery_tag)
+        elif requeue:
+            super().reject(delivery_tag, requeue=True)
+        else:
+            self.ack(delivery_tag)
+
+    def flush(self) -> None:
+        """Send the acknowledgements that wait."""
+        self._scheduled = False
+        self.channel.ledger.flush()
+
+    def can_consume_max_estimate(self) -> int | None:
+        """Say how many more messages fit; what outlived a reconnect counts as well."""
+        credit: int | None = super().can_consume_max_estimate()
+        if credit is None:
+            return None
+        survivors: int = self.channel.ledger.count() - (len(self._delivered) - len(self._dirty))
+        return max(0, credit - max(0, survivors))
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Give back what a closing channel leaves behind; the engine keeps what it works on."""
+        self._on_collect.cancel()
+        self.flush()
+        self._flush()
+        if getattr(self._delivered, "restored", None):
+            return
+        self.channel.ledger.connection_lost(list(self._delivered))
+        for tag in list(self._delivered):
+            if not tag.startswith(self.channel.tag_prefix):
+                self.restore_by_tag(tag)
+        self._delivered.clear()
+        self._delivered.restored = True
+
+    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
+        """Give back deliveries whose holder is silent; any worker does, a bounded number a time."""
+        channel = self.channel
+        ledger: Ledger = channel.ledger
+        flat = ledger.client.eval(
+            LAPSED, 2, ledger.index, ledger.table, channel.visibility_timeout, num or _SWEEP
+        )
+        messages = []
+        for tag, held in zip(flat[::2], flat[1::2], strict=True):
+            message, exchange, routing_key = json.loads(held)
+            message.setdefault("headers", {})["redelivered"] = True
+            message["properties"].setdefault("delivery_info", {})["redelivered"] = True
+            queues = channel._lookup(exchange, routing_key)[:1] if exchange else [routing_key]
+            priority = channel._get_message_priority(message, reverse=False)
+            messages += [
+                (tag.decode(), channel._q_for_pri(queue, priority), json.dumps(message))
+                for queue in queues
+            ]
+        if messages:
+            done = ledger.restore(messages)
+            logger.warning("%d jobs of a silent worker went back to the queue", done)
+
+    def _schedule(self) -> None:
+        hub = get_event_loop()
+        if hub is None or self.channel.closed:
+            self.flush()
+        elif not self._scheduled:
+            self._scheduled = True
+            hub.call_soon(self.flush)

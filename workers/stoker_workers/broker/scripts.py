@@ -1,0 +1,90 @@
+"""The Lua scripts that move messages: each a single, atomic step on kombu's own keys.
+
+`unacked` (a hash) and `unacked_index` (a sorted set) are laid out as kombu lays them out, so stock
+workers can share a queue with Stoker's and give back what either of them left behind.
+"""
+
+from typing import Final
+
+# Takes up to ARGV[1] messages and registers each under a tag of this claim's own, so that no crash
+# falls between taking and registering, and nobody else's acknowledgement meets this delivery.
+# KEYS: index, hash, then one list for each priority and queue, first served first.
+# ARGV: how many, the tags' prefix, a tenth of how many, whether to begin at the low end, and for
+# each list its queue's name as JSON.
+# Each list that is not empty is left at least the tenth by those before it: none starves.
+CLAIM: Final = """
+local left, prefix, share = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local length, busy = {}, 0
+for i = 3, #KEYS do
+  length[i] = redis.call('LLEN', KEYS[i])
+  if length[i] > 0 then busy = busy + 1 end
+end
+if busy == 0 then return {} end
+local first, last, by = 3, #KEYS, 1
+if ARGV[4] == '1' then first, last, by = #KEYS, 3, -1 end
+local time = redis.call('TIME')
+local now = time[1] .. '.' .. string.format('%06d', time[2])
+local out, index, hash, n = {}, {}, {}, 0
+for i = first, last, by do
+  if length[i] > 0 and left > 0 then
+    busy = busy - 1
+    local take = math.min(length[i], math.max(left - share * busy, math.min(left, 1)))
+    local items = redis.call('LRANGE', KEYS[i], -take, -1)
+    redis.call('LTRIM', KEYS[i], 0, -take - 1)
+    left = left - take
+    local tail = ', "", ' .. ARGV[i + 2] .. ']'
+    for j = take, 1, -1 do
+      n = n + 1
+      local tag = prefix .. n
+      index[#index + 1] = now; index[#index + 1] = tag
+      hash[#hash + 1] = tag; hash[#hash + 1] = '[' .. items[j] .. tail
+      out[#out + 1] = i - 3; out[#out + 1] = items[j]
+    end
+  end
+end
+redis.call('ZADD', KEYS[1], unpack(index))
+redis.call('HSET', KEYS[2], unpack(hash))
+return out
+"""
+
+# Says that deliveries are still held, by the server's clock; one that is gone is not brought back.
+# KEYS: index. ARGV: tags.
+BEAT: Final = """
+local time = redis.call('TIME')
+local now = time[1] .. '.' .. string.format('%06d', time[2])
+local args = {}
+for _, tag in ipairs(ARGV) do args[#args + 1] = now; args[#args + 1] = tag end
+return redis.call('ZADD', KEYS[1], 'XX', unpack(args))
+"""
+
+# Puts messages back at the head of their lists, if their tags are still held.
+# KEYS: index, hash, then the lists. ARGV: for each message its tag, its list's number, and its
+# text, or '' for the text as it was claimed. The last one given is served first.
+RESTORE: Final = """
+local done = 0
+for i = 1, #ARGV, 3 do
+  local tag, text = ARGV[i], ARGV[i + 2]
+  local held = redis.call('HGET', KEYS[2], tag)
+  redis.call('ZREM', KEYS[1], tag)
+  if held then
+    redis.call('HDEL', KEYS[2], tag)
+    if text == '' then text = string.match(held, '^%[(.*), "", "[^"]*"%]$') end
+    redis.call('RPUSH', KEYS[tonumber(ARGV[i + 1]) + 2], text)
+    done = done + 1
+  end
+end
+return done
+"""
+
+# Lists deliveries whose holder has not said for ARGV[1] seconds that it holds them: tag, text, …
+# KEYS: index, hash. ARGV: seconds, at most how many.
+LAPSED: Final = """
+local before = tonumber(redis.call('TIME')[1]) - tonumber(ARGV[1])
+local tags = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before, 'LIMIT', 0, tonumber(ARGV[2]))
+local out = {}
+for _, tag in ipairs(tags) do
+  local held = redis.call('HGET', KEYS[2], tag)
+  if held then out[#out + 1] = tag; out[#out + 1] = held else redis.call('ZREM', KEYS[1], tag) end
+end
+return out
+"""

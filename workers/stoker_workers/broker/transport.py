@@ -1,0 +1,261 @@
+"""Stoker's Redis transport for kombu: many messages a claim, none lost between two steps.
+
+It reads and writes kombu's own lists, envelopes and `unacked` keys, so stock producers and stock
+workers share the broker. It differs in how a worker takes and returns messages:
+
+- a claim is one script that takes up to `claim_limit` messages and registers them;
+- an idle worker waits by a blocking peek (`BLMOVE list list RIGHT RIGHT`), which moves nothing;
+- the process's `Ledger` renews leases, acknowledges by the batch, and survives reconnects;
+- a delivery's tag is minted by its claim, so a late worker meets nobody else's delivery.
+"""
+
+import json
+import logging
+import os
+from queue import Empty
+from time import monotonic
+from typing import Any, Final
+from uuid import uuid4
+
+import redis
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as stock
+
+from stoker_workers.broker.ledger import Ledger
+from stoker_workers.broker.qos import QoS
+from stoker_workers.broker.scripts import CLAIM
+
+logger = logging.getLogger(__name__)
+
+# The name under which broker URLs choose this transport.
+ALIAS: Final = "stoker"
+# Seconds of a blocking peek; after it the connection is known to be alive.
+_PEEK_SECONDS: Final = 5
+_PEEK: Final = "PEEK:"
+# Every so many claims of a few messages one begins with the lowest priority.
+_LOW_TURN: Final = 10
+
+_ledgers: dict[tuple[Any, ...], Ledger] = {}
+
+
+def ledgers() -> list[Ledger]:
+    """List the ledgers of this process: one for each server it consumes from."""
+    return list(_ledgers.values())
+
+
+class Poller(stock.MultiChannelPoller):
+    """kombu's poller, which also hears the answers to blocking peeks."""
+
+    def on_readable(self, fileno: int) -> Any:
+        """Read what a socket has."""
+        channel, kind = self._fd_to_chan.get(fileno, (None, ""))
+        if kind.startswith(_PEEK):
+            return channel.read_peek(kind.removeprefix(_PEEK))
+        return super().on_readable(fileno)
+
+
+class Channel(stock.Channel):
+    """A channel that claims by the batch."""
+
+    QoS = QoS
+    claim_limit = 256
+    from_transport_options = (*stock.Channel.from_transport_options, "claim_limit")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.tag_prefix = f"{os.getpid():x}-{uuid4().hex[:12]}."
+        self._claims = 0
+        self._in_poll: Any = False
+        self._idle = False
+        self._no_ack: set[str] = set()
+        self._claiming: list[tuple[str, str]] = []
+        self._peeks: dict[str, Any] = {}
+        self._peeking: dict[str, float] = {}
+        self._claim_sha = ""
+        super().__init__(*args, **kwargs)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of this process for this channel's server."""
+        info = self.connection.client
+        key = (os.getpid(), info.hostname, info.port, info.virtual_host, self.unacked_key)
+        if key not in _ledgers:
+            client = redis.Redis(connection_pool=self._get_pool())
+            _ledgers[key] = Ledger(
+                client, self.unacked_index_key, self.unacked_key, self.visibility_timeout
+            )
+        return _ledgers[key]
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        """Consume from a queue; one without acknowledgements stays on kombu's own way."""
+        if no_ack and queue not in self._fanout_queues:
+            self._no_ack.add(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def close(self) -> None:
+        """Close the channel; what a claim has sent for is read first, so that it is given back."""
+        if self._in_poll and self._claiming:
+            try:
+                self._brpop_read()
+            except (Empty, *self.connection_errors) as error:
+                logger.debug("a claim ended with the channel: %s", type(error).__name__)
+            self._in_poll = None
+        for client in self._peeks.values():
+            connection, client.connection = client.connection, None
+            if connection is not None:
+                connection.disconnect()
+        self._peeks.clear()
+        super().close()
+
+    # -- claiming: kombu calls these two where it would send and read a BRPOP ---------------------
+
+    def _brpop_start(self, *args: Any, **kwargs: Any) -> None:
+        if self._takes_replies():
+            super()._brpop_start(*args, **kwargs)
+            return
+        if self._idle:
+            self._start_peeks()
+            return
+        lists = self._lists()
+        credit = self.qos.can_consume_max_estimate()
+        limit = self.claim_limit if credit is None else min(self.claim_limit, credit)
+        if not lists or limit <= 0:
+            return
+        self._claims += 1
+        low_turn = limit < _LOW_TURN and self._claims % _LOW_TURN == 0
+        self._claiming = lists
+        self._brpop_sent_at = monotonic()
+        connection = self._in_poll = self.client.connection
+        connection.send_command(
+            "EVALSHA",
+            self._claim_sha or self._load_claim(),
+            2 + len(lists),
+            self.unacked_index_key,
+            self.unacked_key,
+            *(key for key, _ in lists),
+            limit,
+            f"{self.tag_prefix}{self._claims}.",
+            limit // _LOW_TURN,
+            int(low_turn),
+            *(json.dumps(queue) for _, queue in lists),
+        )
+
+    def _brpop_read(self, **options: Any) -> Any:
+        if not self._claiming:
+            return super()._brpop_read(**options)
+        lists, self._claiming = self._claiming, []
+        try:
+            flat = self.client.parse_response(self.client.connection, "EVALSHA", **options)
+        except redis.exceptions.NoScriptError:
+            self._claim_sha = ""  # the server was restarted
+            raise Empty from None
+        except self.connection_errors:
+            self.client.connection.disconnect()
+            raise
+        finally:
+            self._in_poll = None
+        if not flat:
+            self._idle = True
+            raise Empty
+        self._deliver_claimed(flat, lists)
+        return True
+
+    def _deliver_claimed(self, flat: list[Any], lists: list[tuple[str, str]]) -> None:
+        prefix = f"{self.tag_prefix}{self._claims}."
+        claimed = [
+            (f"{prefix}{at + 1}", *lists[flat[2 * at]], flat[2 * at + 1])
+            for at in range(len(flat) // 2)
+        ]
+        # Before the first is delivered: whatever comes of it, the others are held.
+        self.ledger.claimed({tag: key for tag, key, _, _ in claimed})
+        for tag, _, queue, text in claimed:
+            try:
+                message = json.loads(text)
+                message["properties"]["delivery_tag"] = tag
+            except (ValueError, KeyError, TypeError):
+                logger.error("a message in %s is not in kombu's form; it is dropped", queue)
+                self.ledger.acknowledge([tag])
+                continue
+            self.connection._deliver(message, queue)
+
+    def _takes_replies(self) -> bool:
+        """Tell whether a queue without acknowledgements is read: replies to a remote control."""
+        return not self.ack_emulation or not self._no_ack.isdisjoint(self._active_queues)
+
+    def _load_claim(self) -> str:
+        sha: str = self.ledger.client.script_load(CLAIM)
+        self._claim_sha = sha
+        return sha
+
+    def _lists(self) -> list[tuple[str, str]]:
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        return [
+            (self._q_for_pri(queue, step), queue)
+            for step in self.priority_steps
+            for queue in queues
+        ]
+
+    # -- waiting: one connection and one blocking peek for each list ------------------------------
+
+    def _start_peeks(self) -> None:
+        for key, _ in self._lists():
+            client = self._peeks.get(key)
+            if key in self._peeking:
+                self._check_peek(key, client)
+                continue
+            if client is None:
+                client = self._peeks[key] = self._create_client(asynchronous=True)
+            cycle = self.connection.cycle
+            if not cycle._client_registered(self, client, _PEEK + key):
+                cycle._register(self, client, _PEEK + key)
+            client.connection.send_command("BLMOVE", key, key, "RIGHT", "RIGHT", _PEEK_SECONDS)
+            self._peeking[key] = monotonic()
+
+    def _check_peek(self, key: str, client: Any) -> None:
+        """Drop a connection that has not answered in time: a half-open socket never would."""
+        if monotonic() - self._peeking[key] > _PEEK_SECONDS + self.health_check_interval:
+            logger.warning("a waiting connection is silent; it is replaced")
+            del self._peeking[key]
+            client.connection.disconnect()
+
+    def read_peek(self, key: str) -> None:
+        """Read the answer to a blocking peek: if a message is there, claim next."""
+        client = self._peeks[key]
+        self._peeking.pop(key, None)
+        try:
+            answer = client.parse_response(client.connection, "BLMOVE")
+        except self.connection_errors:
+            client.connection.disconnect()
+            raise
+        if answer is not None:
+            self._idle = False
+
+    def _poll_error(self, type: str, **options: Any) -> Any:
+        if type.startswith(_PEEK):
+            return self.read_peek(type.removeprefix(_PEEK))
+        return super()._poll_error(type, **options)
+
+
+class SentinelChannel(Channel, stock.SentinelChannel):
+    """A channel to the server that Sentinel says is the master."""
+
+    from_transport_options = (*stock.SentinelChannel.from_transport_options, "claim_limit")
+
+
+class Transport(stock.Transport):
+    """The transport of a worker."""
+
+    Channel = Channel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = Poller()
+
+
+class SentinelTransport(Transport):
+    """The transport of a worker whose server Sentinel names."""
+
+    default_port = 26379
+    Channel = SentinelChannel
+
+
+TRANSPORT_ALIASES[ALIAS] = f"{__name__}:{Transport.__name__}"
