@@ -1,6 +1,7 @@
 """`python -m stoker_workers`: what the CLI starts, since it never imports this side."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -20,12 +21,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "jobs that name no model",
     )
     worker.add_argument("--name", help="the node's name (default: pool-pid@host)")
+    commands.add_parser("doctor", help="print what this machine gives a worker, as JSON")
     convert = commands.add_parser("convert-gguf", help="turn a GGUF file into a model folder")
     convert.add_argument("source", type=Path)
     convert.add_argument("folder", type=Path)
     options = parser.parse_args(argv)
     if options.command == "convert-gguf":
         return _convert(options.source, options.folder)
+    if options.command == "doctor":
+        return _doctor()
     return _work(options)
 
 
@@ -58,6 +62,13 @@ def _work(options: argparse.Namespace) -> int:
             "--without-mingle",
         ]
     )
+    return 0
+
+
+def _doctor() -> int:
+    from stoker_workers.doctor import facts
+
+    print(json.dumps(facts()))  # noqa: T201 - the answer to the CLI
     return 0
 
 

@@ -4,9 +4,8 @@ import sys
 
 import typer
 
-from stoker.cli import services
-from stoker.local.errors import LocalError
-from stoker_tasks.errors import StokerError
+from stoker.cli import doctor, jobs, services, tasks
+from stoker.cli.exits import Exit, in_words
 
 app = typer.Typer(
     name="stoker",
@@ -17,15 +16,24 @@ app = typer.Typer(
 app.command("demo")(services.demo)
 app.command("up")(services.up)
 app.command("worker")(services.worker)
+app.command("submit")(jobs.submit)
+app.command("status")(jobs.status)
+app.command("wait")(jobs.wait)
+app.command("cancel")(jobs.cancel)
+app.command("tasks")(tasks.tasks)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
     """Run the command line; an error that the user can mend is one message, not a traceback."""
     try:
         app()
-    except (LocalError, StokerError) as error:
-        typer.echo(f"stoker: {error}", err=True)
-        sys.exit(1)
+    except Exception as error:
+        message = in_words(error)
+        if message is None:
+            raise
+        typer.echo(f"stoker: {message}", err=True)
+        sys.exit(Exit.FAILED)
 
 
 if __name__ == "__main__":

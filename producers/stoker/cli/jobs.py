@@ -1,0 +1,336 @@
+"""The commands that submit jobs and follow them: `submit`, `status`, `wait`, `cancel`."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from stoker.cli.exits import Exit, as_usage, fail
+from stoker.cli.follow import Bar, results
+from stoker.cli.jobfile import Line, merged, read_inputs, read_lines, read_parameters
+from stoker.cli.show import print_line, print_result, print_result_line
+from stoker.client import Client
+from stoker.handle import JobHandle
+from stoker.status import CancelAnswer, State
+from stoker_tasks.catalog import find
+from stoker_tasks.errors import StokerError
+from stoker_tasks.job import Job
+from stoker_tasks.result import Failure, Result
+from stoker_tasks.spec import TaskSpec
+from stoker_tasks.wire import make_job, queue_name
+
+# Lines of a file that are read before they are sent, in one round trip.
+_BUNCH: Final = 500
+_STDIN: Final = "-"
+
+Ids = Annotated[list[str], typer.Argument(metavar="ID…", help="Jobs, as submit printed them.")]
+Timeout = Annotated[
+    float | None, typer.Option(min=0, help="Seconds to wait for all of it; for ever if absent.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON a job.")]
+
+_CANCELED: Final = {
+    CancelAnswer.CANCELED: "it had not been started, and will not be",
+    CancelAnswer.CANCELING: "it runs now; its result will be discarded",
+    CancelAnswer.ALREADY_FINISHED: "its result stands",
+    CancelAnswer.NOT_FOUND: "no job has this ID, or its result has expired",
+}
+_CANCEL_EXITS: Final = {
+    CancelAnswer.ALREADY_FINISHED: Exit.FINISHED,
+    CancelAnswer.NOT_FOUND: Exit.UNKNOWN,
+}
+
+
+def submit(
+    task: Annotated[str, typer.Argument(help="The task; `stoker tasks` lists them.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="[-]", help="- reads jobs from standard input.")
+    ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(help="One job's inputs: a text; @PATH for a task that takes a file."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Many jobs: a file with one JSON object of a job's fields a line."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A hub ID or a folder; the pool's model if absent.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="The model's branch, tag or commit on the hub.")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=JSON", help="A parameter; what is not JSON is a string."),
+    ] = None,
+    priority: Annotated[str | None, typer.Option(help="high, normal or low.")] = None,
+    pool: Annotated[str | None, typer.Option(help="The pool that is to run the jobs.")] = None,
+    allow_unserved: Annotated[
+        bool, typer.Option("--allow-unserved", help="Submit even if no worker serves it.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the results.")] = False,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit one job, or one a line of a file, and print their IDs or their results.
+
+    Many jobs are printed as lines of JSON, in the order of the input, each with its line's number;
+    a line that is no job has its error there, and the others run.
+
+    Exit codes: 0 all is well, 1 a job failed or a line is no job, 2 wrong usage, 3 time ran out.
+    """
+    if (inputs is not None) + (file is not None) + (source is not None) != 1:
+        fail("give one of --inputs TEXT, --file PATH and - (standard input)", Exit.USAGE)
+    if source not in (None, _STDIN):
+        fail(f"unexpected argument {source!r}: a file of jobs is given by --file", Exit.USAGE)
+    spec = as_usage(lambda: find(task))
+    given = {"model": model, "revision": revision, "priority": priority}
+    common: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if param:
+        common["parameters"] = as_usage(lambda: read_parameters(param))
+    if pool is not None:
+        as_usage(lambda: queue_name(pool))
+    with Client() as client:
+
+        def send(jobs: Sequence[Job]) -> list[JobHandle]:
+            return client.submit_many(jobs, pool=pool, allow_unserved=allow_unserved)
+
+        if inputs is not None:
+            fields = as_usage(lambda: {**common, "inputs": read_inputs(spec, inputs)})
+            [handle] = send([as_usage(lambda: make_job(spec.name, fields))])
+            code = (
+                _show_results(client, [handle], timeout, as_json)
+                if wait
+                else _show_id(handle, as_json)
+            )
+        else:
+            as_usage(lambda: make_job(spec.name, merged(spec.example, common)))
+            sent = _send_lines(file, spec, common, send)
+            code = _follow_lines(client, sent, timeout) if wait else _show_lines(sent)
+    raise typer.Exit(code)
+
+
+def status(ids: Ids, as_json: AsJson = False) -> None:
+    """Say where jobs stand: queued, running, canceling, succeeded, failed, canceled or expired.
+
+    Exit codes: 0, or 5 if no job has one of the IDs (or its result has expired).
+    """
+    code = Exit.OK
+    with Client() as client:
+        for job_id in ids:
+            found = client.status(job_id)
+            if found.state is State.UNKNOWN:
+                code = Exit.UNKNOWN
+            if as_json:
+                print_line(
+                    id=found.id,
+                    state=found.state,
+                    terminal=found.terminal,
+                    waiting_for=found.waiting_for,
+                )
+            else:
+                note = f": {found.waiting_for}" if found.waiting_for else ""
+                typer.echo(f"{found.id}  {found.state}{note}")
+    raise typer.Exit(code)
+
+
+def wait(ids: Ids, timeout: Timeout = None, as_json: AsJson = False) -> None:
+    """Wait for jobs and print their results, in the order of the IDs.
+
+    Exit codes: 0 all succeeded, 1 one failed, was canceled or expired, 3 time ran out, 5 no job has
+    one of the IDs.
+    """
+    with Client() as client:
+        handles = [client.handle(job_id) for job_id in ids]
+        for handle in handles:
+            if handle.status().state is State.UNKNOWN:
+                fail(f"no job has the ID {handle.id}, or its result has expired", Exit.UNKNOWN)
+        code = _show_results(client, handles, timeout, as_json)
+    raise typer.Exit(code)
+
+
+def cancel(ids: Ids, as_json: AsJson = False) -> None:
+    """Cancel jobs: those that wait will not run, those that run have their results discarded.
+
+    Exit codes: 0 canceled or canceling, 4 one had already finished, 5 no job has one of the IDs.
+    """
+    code = Exit.OK
+    with Client() as client:
+        for job_id in ids:
+            answer = client.cancel(job_id)
+            code = max(code, _CANCEL_EXITS.get(answer, Exit.OK))
+            if as_json:
+                print_line(id=job_id, answer=answer)
+            else:
+                typer.echo(f"{job_id}  {answer}: {_CANCELED[answer]}")
+    raise typer.Exit(code)
+
+
+# Shows the result of the job at a position; None for a job that is not finished in time.
+Show = Callable[[int, Result | None], None]
+
+
+# -- one job, or several by their IDs --------------------------------------------------------------
+
+
+def _show_id(handle: JobHandle, as_json: bool) -> Exit:
+    if as_json:
+        print_line(id=handle.id)
+    else:
+        typer.echo(handle.id)
+    return Exit.OK
+
+
+def _show_results(
+    client: Client, handles: Sequence[JobHandle], timeout: float | None, as_json: bool
+) -> Exit:
+    def show(at: int, result: Result | None) -> None:
+        if result is None:
+            return
+        if as_json:
+            print_result_line(result, job_id=handles[at].id)
+        else:
+            print_result(result, job_id=handles[at].id)
+
+    return _in_order(client, handles, timeout, show, hidden=False)
+
+
+# -- one job a line --------------------------------------------------------------------------------
+
+_Sent = tuple[Line, JobHandle | Failure]
+
+
+def _send_lines(
+    file: Path | None,
+    spec: TaskSpec,
+    common: dict[str, Any],
+    send: Callable[[Sequence[Job]], list[JobHandle]],
+) -> list[_Sent]:
+    sent: list[_Sent] = []
+    with _opened(file) as lines:
+        jobs = read_lines(lines, spec, common)
+        while bunch := list(islice(jobs, _BUNCH)):
+            sent += zip(bunch, _send_bunch(bunch, send), strict=True)
+    return sent
+
+
+def _send_bunch(
+    bunch: Sequence[Line], send: Callable[[Sequence[Job]], list[JobHandle]]
+) -> list[JobHandle | Failure]:
+    jobs = [line.job for line in bunch if isinstance(line.job, Job)]
+    try:
+        handles: Iterator[JobHandle | Failure] = iter(send(jobs))
+    except StokerError:
+        # Nothing was sent: one of them is refused, and the others are not to blame.
+        handles = iter([_send_one(job, send) for job in jobs])
+    return [line.job if isinstance(line.job, Failure) else next(handles) for line in bunch]
+
+
+def _send_one(job: Job, send: Callable[[Sequence[Job]], list[JobHandle]]) -> JobHandle | Failure:
+    try:
+        [handle] = send([job])
+    except StokerError as error:
+        return Failure.of(error)
+    return handle
+
+
+def _show_lines(sent: Sequence[_Sent]) -> Exit:
+    for line, outcome in sent:
+        if isinstance(outcome, Failure):
+            print_result_line(outcome, job_id=None, line=line.number)
+        else:
+            print_line(line=line.number, id=outcome.id)
+    return _worst(outcome for _, outcome in sent)
+
+
+def _follow_lines(client: Client, sent: Sequence[_Sent], timeout: float | None) -> Exit:
+    def show(at: int, result: Result | None) -> None:
+        line, outcome = sent[at]
+        job_id = None if isinstance(outcome, Failure) else outcome.id
+        if result is not None:
+            print_result_line(result, job_id=job_id, line=line.number)
+        elif job_id is not None:
+            print_line(line=line.number, id=job_id, status=client.status(job_id).state)
+
+    outcomes = [outcome for _, outcome in sent]
+    # Where the results scroll by, they are the progress.
+    return _in_order(client, outcomes, timeout, show, hidden=sys.stdout.isatty())
+
+
+@contextmanager
+def _opened(file: Path | None) -> Iterator[Iterable[bytes]]:
+    if file is None or str(file) == _STDIN:
+        yield sys.stdin.buffer
+        return
+    try:
+        lines = file.open("rb")
+    except OSError as error:
+        fail(f"--file {file}: {error.strerror}", Exit.USAGE)
+    with lines:
+        yield lines
+
+
+# -- waiting ---------------------------------------------------------------------------------------
+
+
+def _in_order(
+    client: Client,
+    outcomes: Sequence[JobHandle | Failure],
+    timeout: float | None,
+    show: Show,
+    *,
+    hidden: bool,
+) -> Exit:
+    """Show results in the order of their jobs, each as soon as those before it are there."""
+    handles = [each for each in outcomes if isinstance(each, JobHandle)]
+    found: dict[str, Result] = {}
+    shown = 0
+    try:
+        with Bar(len(handles), hidden=hidden) as bar:
+            for handle, result in results(client, handles, timeout):
+                found[handle.id] = result
+                bar.advance()
+                shown = _show_ready(outcomes, found, shown, show)
+    except KeyboardInterrupt:
+        return _left(handles, found, "interrupted", Exit.INTERRUPTED)
+    _show_ready(outcomes, found, shown, show, over=True)
+    if len(found) < len({handle.id for handle in handles}):
+        return _left(handles, found, f"not finished within {timeout:g} s", Exit.TIMEOUT)
+    return _worst([*outcomes, *found.values()])
+
+
+def _show_ready(
+    outcomes: Sequence[JobHandle | Failure],
+    found: dict[str, Result],
+    shown: int,
+    show: Show,
+    *,
+    over: bool = False,
+) -> int:
+    for at in range(shown, len(outcomes)):
+        outcome = outcomes[at]
+        result = outcome if isinstance(outcome, Failure) else found.get(outcome.id)
+        if result is None and not over:
+            return at
+        show(at, result)
+    return len(outcomes)
+
+
+def _left(handles: Sequence[JobHandle], found: dict[str, Result], why: str, code: Exit) -> Exit:
+    left = [handle.id for handle in handles if handle.id not in found]
+    listed = " ".join(left[:3]) + (" …" if len(left) > 3 else "")
+    typer.echo(
+        f"stoker: {why}: {len(left)} of {len(handles)} jobs go on; "
+        f"`stoker wait {listed}` waits for them",
+        err=True,
+    )
+    return code
+
+
+def _worst(outcomes: Iterable[object]) -> Exit:
+    return Exit.FAILED if any(isinstance(each, Failure) for each in outcomes) else Exit.OK

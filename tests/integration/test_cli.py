@@ -1,0 +1,269 @@
+"""The command line as a person and a script use it, against a running worker."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoker import Client, State, TextClassification
+from stoker.cli.tasks import example_command
+from stoker_tasks.catalog import CATALOG
+from tests.support.worker import ROOT, Worker, environment
+
+STOKER = [sys.executable, "-m", "stoker.cli.main"]
+
+
+class Cli:
+    """Runs commands against one server."""
+
+    def __init__(self, redis_url: str) -> None:
+        self.environment = environment(redis_url)
+
+    def __call__(
+        self, *arguments: str, stdin: str | bytes = b""
+    ) -> "subprocess.CompletedProcess[str]":
+        data = stdin if isinstance(stdin, bytes) else stdin.encode()
+        done = subprocess.run(
+            [*STOKER, *arguments],
+            input=data,
+            capture_output=True,
+            env=self.environment,
+            cwd=ROOT,
+            timeout=60,
+            check=False,
+        )
+        return subprocess.CompletedProcess(
+            arguments, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+
+@pytest.fixture
+def cli(redis_url: str) -> Cli:
+    return Cli(redis_url)
+
+
+def lines_of(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def jsonl(jobs: Sequence[dict[str, Any]]) -> str:
+    return "".join(json.dumps(job) + "\n" for job in jobs)
+
+
+def test_one_job_for_a_person(cli: Cli, fake_worker: Worker) -> None:
+    done = cli("submit", "text-classification", "--inputs", "one two", "--wait")
+
+    assert json.loads(done.stdout) == [{"label": "one two", "score": 1.0}]
+    assert "fake@local" in done.stderr
+    assert "batch of 1" in done.stderr
+    assert done.returncode == 0
+
+
+def test_an_id_is_printed_alone_and_can_be_waited_for(cli: Cli, fake_worker: Worker) -> None:
+    job_id = cli("submit", "sentiment-analysis", "--inputs", "later").stdout.strip()
+
+    waited = cli("wait", job_id, "--timeout", "20", "--json")
+    stands = cli("status", job_id)
+
+    [line] = lines_of(waited.stdout)
+    assert (line["id"], line["status"]) == (job_id, "succeeded")
+    assert line["output"][0]["label"] == "later"
+    assert waited.returncode == 0
+    assert stands.stdout.split() == [job_id, "succeeded"]
+
+
+def test_many_jobs_come_back_in_order_and_a_bad_line_spoils_only_itself(
+    cli: Cli, fake_worker: Worker, tmp_path: Path
+) -> None:
+    file = tmp_path / "jobs.jsonl"
+    jobs = [{"inputs": f"sleep=0.2 {n}" if n == 0 else f"row {n}"} for n in range(4)]
+    text = jsonl(jobs) + '{"inputs": \n\n{"input": "x"}\n["x"]\n' + jsonl([{"inputs": "last"}])
+    file.write_text(text + '{"inputs": "bad"}')
+
+    done = cli("submit", "text-classification", "--file", str(file), "--wait")
+
+    lines = lines_of(done.stdout)
+    assert [line["line"] for line in lines] == [1, 2, 3, 4, 5, 7, 8, 9, 10]
+    assert [line["status"] for line in lines] == ["succeeded"] * 4 + ["failed"] * 3 + [
+        "succeeded",
+        "failed",
+    ]
+    assert [line["output"][0]["label"] for line in lines[:4]] == [job["inputs"] for job in jobs]
+    not_json, unknown_field, no_object = (line["message"] for line in lines[4:7])
+    assert not_json.startswith("line 5: not JSON")
+    assert "input: unknown field; a job has inputs, model" in unknown_field
+    assert no_object.startswith("line 8: not a JSON object")
+    assert all("id" not in line for line in lines[4:7])
+    assert lines[-1]["error"] == "invalid_input"
+    assert done.returncode == 1
+
+
+def test_jobs_from_standard_input_share_model_and_parameters(
+    cli: Cli, client: Client, fake_worker: Worker
+) -> None:
+    own = {"inputs": "a", "parameters": {"top_k": 5}, "priority": "high", "metadata": {"n": "1"}}
+    common = ["--model", "some", "--param", "function_to_apply=none", "--param", "top_k=2"]
+
+    done = cli("submit", "text-classification", "-", *common, stdin=jsonl([own, {"inputs": "b"}]))
+
+    handles = [client.handle(line["id"]) for line in lines_of(done.stdout)]
+    results = [handle.result(timeout=10) for handle in handles]
+    assert [result.output[0]["label"] for result in results] == ["a", "b"]
+    assert results[0].metadata == {"n": "1"}
+    assert done.returncode == 0
+
+
+def test_a_job_that_fails_gives_one_line_and_exit_code_1(cli: Cli, fake_worker: Worker) -> None:
+    done = cli("submit", "text-classification", "--inputs", "bad", "--wait")
+
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "failed: invalid_input: the word bad is not taken" in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_file_is_read_for_a_task_that_takes_one(
+    cli: Cli, client: Client, fake_worker: Worker, tmp_path: Path
+) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(os.urandom(200_000))
+
+    done = cli("submit", "image-classification", "--inputs", f"@{picture}")
+
+    assert done.returncode == 0, done.stderr
+    assert client.status(done.stdout.strip()).state is not State.UNKNOWN
+
+
+def test_nobody_serves_it(cli: Cli, fake_worker: Worker) -> None:
+    inputs = ["submit", "text-classification", "--inputs", "x", "--pool", "elsewhere"]
+
+    refused = cli(*inputs)
+    forced = cli(*inputs, "--allow-unserved", "--wait", "--timeout", "2")
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("stoker: unserved: no worker has served the pool elsewhere")
+    assert refused.stderr.strip().endswith("submit with --allow-unserved")
+    assert "waiting: no worker serves the pool elsewhere" in forced.stderr
+    assert "not finished within 2 s: 1 of 1 jobs go on; `stoker wait " in forced.stderr
+    assert forced.returncode == 3
+
+
+def test_no_redis_is_one_line_without_the_password(cli: Cli) -> None:
+    cli.environment["STOKER_REDIS_URL"] = "redis://:secret@127.0.0.1:1/0"
+
+    done = cli("submit", "text-classification", "--inputs", "x")
+
+    assert done.stderr.startswith("stoker: no Redis server answers at redis://127.0.0.1:1/0:")
+    assert done.stderr.count("\n") == 1
+    assert done.returncode == 1
+
+
+def test_a_wrong_setting_is_one_line_that_names_it(cli: Cli) -> None:
+    cli.environment["STOKER_WINDOW"] = "many"
+
+    done = cli("status", "x")
+
+    assert done.stderr.startswith("stoker: STOKER_WINDOW: ")
+    assert done.stderr.count("\n") == 1
+    assert done.returncode == 1
+
+
+def test_cancel_has_four_answers(cli: Cli, client: Client, fake_worker: Worker) -> None:
+    done = client.submit(TextClassification(inputs="done"))
+    done.result(timeout=10)
+    running = client.submit(TextClassification(inputs="sleep=20"))
+    deadline = time.monotonic() + 10
+    while running.status().state is not State.RUNNING and time.monotonic() < deadline:
+        time.sleep(0.01)
+    queued = client.submit(TextClassification(inputs="later"))
+
+    answered = cli("cancel", queued.id, running.id, "--json")
+    finished = cli("cancel", done.id)
+    unknown = cli("cancel", "no-such-job", done.id)
+
+    assert [line["answer"] for line in lines_of(answered.stdout)] == ["canceled", "canceling"]
+    assert answered.returncode == 0
+    assert finished.stdout == f"{done.id}  already_finished: its result stands\n"
+    assert finished.returncode == 4
+    assert "not_found" in unknown.stdout
+    assert unknown.returncode == 5
+
+
+def test_unknown_jobs_are_told_from_waiting_ones(cli: Cli, fake_worker: Worker) -> None:
+    stands = cli("status", "no-such-job", "--json")
+    waited = cli("wait", "no-such-job")
+
+    assert lines_of(stands.stdout) == [{"id": "no-such-job", "state": "unknown", "terminal": False}]
+    assert stands.returncode == waited.returncode == 5
+    assert waited.stderr == "stoker: no job has the ID no-such-job, or its result has expired\n"
+
+
+def test_the_examples_of_all_tasks_run_as_printed(
+    cli: Cli, client: Client, fake_worker: Worker, tmp_path: Path
+) -> None:
+    stoker = tmp_path / "stoker"
+    stoker.write_text(f'#!/bin/sh\nexec {shlex.join(STOKER)} "$@"\n')
+    stoker.chmod(0o755)
+    # The fake model reads texts only, so that the jobs are known to be taken, not to succeed.
+    script = "\n".join(example_command(spec).removesuffix(" --wait") for spec in CATALOG.values())
+
+    done = subprocess.run(
+        ["/bin/sh", "-e", "-c", script],
+        env={**cli.environment, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.splitlines()
+    ids = [json.loads(each)["id"] if each.startswith("{") else each for each in printed]
+    assert len(ids) == len(CATALOG)
+    assert all(client.status(job_id).state is not State.UNKNOWN for job_id in ids)
+
+
+def test_tasks_are_listed_for_people_and_machines(cli: Cli) -> None:
+    listed = cli("tasks")
+    described = json.loads(cli("tasks", "ner", "--json").stdout)
+
+    assert all(task in listed.stdout for task in CATALOG)
+    assert described["example"] in cli("tasks", "ner").stdout
+    assert described["task"] == "token-classification"
+    assert {each["name"] for each in described["parameters"]} == set(
+        CATALOG["token-classification"].parameters
+    )
+
+
+def test_doctor_tells_what_is_there(cli: Cli, fake_worker: Worker) -> None:
+    done = cli("doctor", "--json")
+
+    told = json.loads(done.stdout)
+    found = {check["name"]: check for check in told["checks"]}
+    assert told["ok"]
+    assert done.returncode == 0
+    assert found["Redis"]["state"] == "ok"
+    assert found["worker"]["found"].startswith(f"{len(CATALOG)} of {len(CATALOG)} tasks")
+    assert "cpu (" in found["devices"]["found"]
+    assert "w1@test on fake, pools default" in found["workers"]["found"]
+
+
+def test_doctor_fails_without_redis_and_says_what_to_do(cli: Cli) -> None:
+    cli.environment["STOKER_REDIS_URL"] = "redis://127.0.0.1:1/0"
+    # Parts that are barred are reported as missing, and torch is not looked for any further.
+    cli.environment["STOKER_DEVICE"] = "cuda:99"
+
+    done = cli("doctor")
+
+    assert "✗ Redis: not reached" in done.stdout
+    assert "→ no Redis server answers at redis://127.0.0.1:1/0: is it running?" in done.stdout
+    assert "→ STOKER_DEVICE is cuda:99, which is not here: a worker will not start" in done.stdout
+    assert done.returncode == 1

@@ -1,0 +1,136 @@
+"""What the command line reads and shows, and what stays out of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stoker.cli import doctor, exits, main, show
+from stoker.cli.jobfile import read_inputs, read_lines, read_parameters
+from stoker_tasks.catalog import CATALOG, find
+from stoker_tasks.errors import InvalidInput
+from stoker_tasks.job import Job
+from stoker_tasks.result import Failure
+
+
+def test_a_parameter_is_json_or_else_a_string() -> None:
+    given = ["top_k=3", "function_to_apply=none", 'ignore=["O"]', "text=a=b", "x=NaN"]
+
+    parameters = read_parameters(given)
+
+    assert parameters == {
+        "top_k": 3,
+        "function_to_apply": "none",
+        "ignore": ["O"],
+        "text": "a=b",
+        "x": "NaN",
+    }
+
+
+def test_a_text_that_begins_with_an_at_sign_is_a_text() -> None:
+    assert read_inputs(find("text-classification"), "@home") == "@home"
+
+
+def test_a_line_cannot_exhaust_the_reader() -> None:
+    lines = [b'{"inputs": ' + b"[" * 100_000, b"\xff\xfe", b'{"inputs": NaN}', b'{"inputs": "x"}']
+
+    read = list(read_lines(lines, find("text-classification"), {}))
+
+    assert [type(line.job).__name__ for line in read] == ["Failure"] * 3 + ["TextClassification"]
+    assert isinstance(read[1].job, Failure)
+    assert read[1].job.message == "line 2: not JSON in UTF-8"
+
+
+def test_a_line_wins_over_what_is_common() -> None:
+    common = {"model": "a", "parameters": {"top_k": 1, "truncation": True}}
+    lines = [b'{"inputs": "x", "model": "b", "parameters": {"top_k": 2}}']
+
+    [line] = read_lines(lines, find("text-classification"), common)
+
+    assert isinstance(line.job, Job)
+    assert line.job.model == "b"
+    assert line.job.parameters.given() == {"top_k": 2, "truncation": True}
+
+
+def test_errors_quote_no_password() -> None:
+    assert exits.without_password("redis://user:secret@host:1/0") == "redis://host:1/0"
+    assert exits.without_password("unix:///run/redis.sock") == "unix:///run/redis.sock"
+
+
+def test_long_vectors_are_cut_for_a_terminal_only() -> None:
+    vector = [0.5] * 384
+
+    shortened = show._shortened([{"vector": vector, "label": "x"}])
+
+    assert shortened[0]["vector"][-1] == "… 376 more (--json prints all)"
+    assert shortened[0]["label"] == "x"
+
+
+def test_doctor_names_the_tasks_that_lack_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "PIL" else object())
+
+    [check] = doctor._worker_parts()
+
+    assert check.state == "warning"
+    assert check.cure is not None
+    assert check.cure.startswith("image-classification needs PIL: pip install")
+    assert f"{len(CATALOG) - 1} of {len(CATALOG)} tasks" in check.found
+
+
+def test_doctor_without_torch_sees_a_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+
+    [check] = doctor._worker_parts()
+
+    assert check.state == "warning"
+    assert check.cure is not None
+    assert "a producer needs none of it" in check.cure
+
+
+def test_commands_of_a_producer_import_neither_model_libraries_nor_celery() -> None:
+    program = (
+        "import sys; sys.modules.update(torch=None, transformers=None, numpy=None)\n"
+        "from stoker.cli import doctor, jobs, tasks\n"
+        "heavy = {'celery', 'kombu', 'redis'} & set(sys.modules)\n"
+        "import stoker.cli.main\n"
+        "sys.exit(f'imported at start: {heavy}' if heavy else 0)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["submit", "text-classifikation", "--inputs", "x"], "near it: text-classification"),
+        (["submit", "text-classification"], "give one of --inputs TEXT, --file PATH and -"),
+        (["submit", "text-classification", "x"], "a file of jobs is given by --file"),
+        (["submit", "text-classification", "--file", "no-such"], "--file no-such: No such file"),
+        (["submit", "text-classification", "--inputs", "x", "--param", "k"], "write name=value"),
+        (
+            ["submit", "text-classification", "--inputs", "x", "--param", "topk=1"],
+            "parameters.topk: unknown parameter; text-classification takes",
+        ),
+        (["submit", "text-classification", "-", "--param", "top_k=many"], "parameters.top_k"),
+        (["submit", "text-classification", "--inputs", "x", "--priority", "top"], "priority"),
+        (["submit", "text-classification", "--inputs", "x", "--pool", "A B"], "a pool's name"),
+        (["submit", "image-classification", "--inputs", "x.png"], "--inputs @PATH"),
+        (["submit", "image-classification", "--inputs", "@x.png"], "@x.png: No such file"),
+        (["tasks", "nope"], "no task has the name 'nope'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], words: str) -> None:
+    done = CliRunner().invoke(main.app, arguments)
+
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.exit_code == 2
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="Is a directory"):
+        read_inputs(find("image-classification"), f"@{tmp_path}")
