@@ -1,23 +1,34 @@
 """A model without weights, whose every move a test can see and steer.
 
-Its inputs are texts of text-classification jobs; a row's length is the number of its words. Words
-steer it: `sleep=0.5` makes the forward pass take that long, `fail` makes it raise, `oom=3` makes
-it run out of memory in a batch of more than three rows, `kill` ends the process, `bad` is refused
-by preprocessing.
+Its inputs are texts; a row's length is the number of its words. What it gives has the shape of
+its task: the text stands in it as a label, a filled mask or a continued text. Words steer it:
+`sleep=0.5` makes the forward pass take that long, `fail` makes it raise, `oom=3` makes it run out
+of memory in a batch of more than three rows, `kill` ends the process, `bad` is refused by
+preprocessing.
 """
 
 import os
 import re
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk, ModelKey, Output, Prepared, WarmModel
+
+SHAPES: Final[Mapping[str, Callable[[str], dict[str, Any]]]] = {
+    "fill-mask": lambda text: {
+        "score": 1.0,
+        "token": 7,
+        "token_str": "filled",
+        "sequence": text.replace("[MASK]", "filled"),
+    },
+    "text-generation": lambda text: {"generated_text": f"{text} and on"},
+}
 
 
 @dataclass
@@ -46,12 +57,18 @@ class FakeModel:
         for limit in re.findall(r"oom=(\d+)", words):
             if len(chunks) > int(limit):
                 raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return [{"label": text, "score": 1.0} for text in texts]
+        return texts
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
+        shape = SHAPES.get(job.task, _label)
+        count = job.parameters.given().get("top_k") or 1
         if isinstance(job.inputs, list):
-            return Output([[output] for output in outputs])
-        return Output(list(outputs))
+            return Output([[shape(text)] * count for text in outputs])
+        return Output([shape(text) for text in outputs] * count)
+
+
+def _label(text: str) -> dict[str, Any]:
+    return {"label": text, "score": 1.0}
 
 
 @dataclass

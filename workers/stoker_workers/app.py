@@ -17,6 +17,7 @@ from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 from stoker_workers.broker.backend import CollectingBackend
 from stoker_workers.broker.consumer import JobConsumer
+from stoker_workers.broker.consumer import JobConsumer
 from stoker_workers.broker.step import Engine, MakeEngine, engine_step
 from stoker_workers.broker.tasks import register
 from stoker_workers.broker.transport import ALIAS
@@ -40,6 +41,7 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
     app = make_app(
         settings,
         result_backend=f"{backend}+{url}",
+        worker_consumer=f"{JobConsumer.__module__}:{JobConsumer.__name__}",
         worker_consumer=f"{JobConsumer.__module__}:{JobConsumer.__name__}",
         worker_pool="threads",
         worker_concurrency=1,
