@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from transformers.utils import logging as transformers_logging
 
 from stoker_tasks.errors import ModelLoadFailed
 
@@ -33,7 +34,10 @@ def convert(gguf_path: Path, out_dir: Path) -> Path:
     making = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
     try:
         _convert(gguf_path, making)
+        # A worker may run as another user than the one who converts.
         making.chmod(0o755)
+        for file in making.iterdir():
+            file.chmod(0o644)
         os.rename(making, out_dir)
     except OSError:
         # Another process was faster.
@@ -45,6 +49,7 @@ def convert(gguf_path: Path, out_dir: Path) -> Path:
 
 
 def _convert(gguf_path: Path, folder: Path) -> None:
+    transformers_logging.disable_progress_bar()
     where, name = str(gguf_path.parent), gguf_path.name
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, gguf_file=name)

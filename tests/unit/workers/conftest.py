@@ -1,0 +1,3 @@
+from tests.tiny.fixture import tiny
+
+__all__ = ["tiny"]
