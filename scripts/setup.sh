@@ -48,8 +48,7 @@ rm -rf .venv
 install() {
     .venv/bin/python -m pip install --disable-pip-version-check --no-input -c constraints.txt "$@" ||
         fail "pip could not install what Stoker needs; its own words stand above. Is there a \
-network, and does pip reach its package index (PIP_INDEX_URL, PIP_PROXY, PIP_CERT)? Run the same \
-command again: what was downloaded is kept."
+network, and does pip reach its package index (PIP_INDEX_URL, PIP_PROXY, PIP_CERT)?"
 }
 # The build backend first, so that it is the pinned one and no second environment is made for it.
 install --quiet hatchling editables
