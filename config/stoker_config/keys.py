@@ -8,6 +8,8 @@ QUEUED: Final = "stoker:queued"
 PLACED: Final = "stoker:placed"
 # Sorted set of job IDs by time of start: jobs that a batch holds now.
 RUNNING: Final = "stoker:running"
+# Hash of job ID to its message, for jobs that were given up because their workers kept dying.
+DEAD: Final = "stoker:dead"
 # Sorted set of worker IDs by the time until which each may be believed alive.
 WORKERS: Final = "stoker:workers"
 # Sorted set of pool names by the time at which a worker of the pool was last seen.
@@ -27,6 +29,11 @@ def artifact(uri: str) -> str:
 def canceled(job_id: str) -> str:
     """Name the tombstone of a canceled job."""
     return f"stoker:canceled:{job_id}"
+
+
+def deaths(job_id: str) -> str:
+    """Name the count of workers that died while they ran a job."""
+    return f"stoker:deaths:{job_id}"
 
 
 def result(job_id: str) -> str:

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
             killed; or `stock`, kombu's own transport, slower.
         lease: Seconds after which the jobs of a silent worker go to another one (`stoker` only;
             kombu's own transport waits an hour).
+        worker_id: What a supervisor calls the worker process that it has started; not for people.
         prefetch: How many jobs a worker holds at most, running and waiting.
         inline_limit: Bytes of JSON above which inputs leave the message for the artifact store.
         max_message: Bytes above which a worker refuses the arguments of a message.
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     batch_tokens: int | None = Field(default=None, ge=1)
     transport: Literal["stoker", "stock"] = "stoker"
     lease: float = Field(default=60.0, gt=0)
+    worker_id: str = ""
     prefetch: int = Field(default=768, ge=1)
     inline_limit: int = Field(default=64 * KIB, ge=1)
     max_message: int = Field(default=4 * MIB, ge=1)
@@ -118,6 +120,20 @@ def child_environment(**settings: str) -> dict[str, str]:
         **settings: Names of settings and their values, as the environment spells the values.
     """
     return {**os.environ, **{f"STOKER_{name.upper()}": value for name, value in settings.items()}}
+
+
+def use(**settings: str) -> Settings:
+    """Change settings of this process before anything has read them, and read them.
+
+    Args:
+        **settings: Names of settings and their values, as the environment spells the values.
+
+    Returns:
+        The settings that `load_settings` gives from now on.
+    """
+    os.environ.update(child_environment(**settings))
+    load_settings.cache_clear()
+    return load_settings()
 
 
 def _user_cache() -> Path:

@@ -3,7 +3,7 @@
     StokerError
     ├── the caller can mend it:   InvalidInput, TooLarge, UnknownTask, UnknownModel,
     │                             ModelNotAllowed, Unserved, InputFetchFailed
-    ├── the operator can mend it: ModelLoadFailed, OutOfMemory, Internal
+    ├── the operator can mend it: ModelLoadFailed, OutOfMemory, Poison, Internal
     └── nobody needs to:          Canceled, Expired
 
 An error crosses the queue as the positional JSON arguments ``(message, details)``, which is how
@@ -28,6 +28,7 @@ class ErrorType(StrEnum):
     INPUT_FETCH_FAILED = "input_fetch_failed"
     MODEL_LOAD_FAILED = "model_load_failed"
     OUT_OF_MEMORY = "out_of_memory"
+    POISON = "poison"
     INTERNAL = "internal"
     CANCELED = "canceled"
     EXPIRED = "expired"
@@ -123,6 +124,12 @@ class OutOfMemory(StokerError):
     """The job does not fit into the device's memory, even alone."""
 
     type = ErrorType.OUT_OF_MEMORY
+
+
+class Poison(StokerError):
+    """Each time the job was started, its worker died; it is not started again."""
+
+    type = ErrorType.POISON
 
 
 class Internal(StokerError):

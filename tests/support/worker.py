@@ -59,6 +59,7 @@ def worker(
     *,
     app: str = "tests.doubles.worker_app",
     queues: str = "stoker",
+    supervised: bool = False,
     name: str = "w1",
     **settings: object,
 ) -> Iterator[Worker]:
@@ -69,17 +70,18 @@ def worker(
         folder: Where its log goes.
         app: The module of its Celery app; by default the one that serves `FakeModel`.
         queues: What it reads.
+        supervised: Have a supervisor start the fake one; `process` is the supervisor then.
         name: Its node name, before the host's.
         **settings: Stoker's settings.
     """
     log = folder / f"{name}.log"
     node = f"{name}@test"
+    command = ["-m", "celery", "-A", app, "worker", "-Q", queues, "-n", node, "-l", "info"]
+    if supervised:
+        command = ["-m", "tests.doubles.supervised", node]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "celery", "-A", app, "worker"),
-                *("-Q", queues, "-n", node, "-l", "info"),
-            ],
+            [sys.executable, *command],
             cwd=ROOT,
             env=environment(redis_url, **settings),
             stdout=output,

@@ -7,6 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from stoker_config.logs import set_up
+from stoker_config.settings import use
+from stoker_tasks.errors import StokerError
+from stoker_tasks.wire import queue_name
+from stoker_workers.engine.served import parse_preload
+from stoker_workers.supervisor import USAGE, Supervisor
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of the commands and give its exit code."""
@@ -21,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "jobs that name no model",
     )
     worker.add_argument("--name", help="the node's name (default: pool-pid@host)")
+    worker.add_argument(
+        "--unsupervised",
+        action="store_true",
+        help="run the worker in this process, and end when it ends",
+    )
     commands.add_parser("doctor", help="print what this machine gives a worker, as JSON")
     convert = commands.add_parser("convert-gguf", help="turn a GGUF file into a model folder")
     convert.add_argument("source", type=Path)
@@ -34,28 +46,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> int:
-    for name in ("pool", "device", "preload"):
-        value = getattr(options, name)
-        if value is not None:
-            os.environ[f"STOKER_{name.upper()}"] = value
+    given = {name: getattr(options, name) for name in ("pool", "device", "preload")}
+    try:
+        settings = use(**{name: value for name, value in given.items() if value is not None})
+        queue = queue_name(settings.pool)
+        parse_preload(settings.preload)
+        if options.unsupervised:
+            _check_device(settings.device)
+    except (StokerError, ValueError) as error:
+        # The answer to whoever typed it; Celery would bury it under a traceback.
+        print(f"the worker cannot start: {error}", file=sys.stderr)  # noqa: T201
+        return USAGE
+    named = ["--name", options.name] if options.name else []
+    if not options.unsupervised:
+        set_up(settings)
+        command = [sys.executable, "-m", "stoker_workers", "worker", "--unsupervised", *named]
+        return Supervisor(settings, command).run()
     # Only now: importing the app reads the settings.
-    from stoker_config.settings import load_settings
-    from stoker_tasks.errors import StokerError
-    from stoker_tasks.wire import queue_name
     from stoker_workers.app import app
 
-    settings = load_settings()
-    name = options.name or f"{settings.pool}-{os.getpid()}@%h"
-    try:
-        queue = queue_name(settings.pool)
-    except StokerError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the answer to whoever typed the name
-        return 2
     app.worker_main(
         [
             "worker",
             *("--queues", queue),
-            *("--hostname", name),
+            *("--hostname", options.name or f"{settings.pool}-{os.getpid()}@%h"),
             *("--loglevel", settings.log_level),
             *("--pool", "threads", "--concurrency", "1"),
             "--without-gossip",
@@ -63,6 +77,13 @@ def _work(options: argparse.Namespace) -> int:
         ]
     )
     return 0
+
+
+def _check_device(name: str) -> None:
+    # Only the process that runs models imports torch.
+    from stoker_workers.models.device import find_device
+
+    find_device(name)
 
 
 def _doctor() -> int:

@@ -17,7 +17,6 @@ from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 from stoker_workers.broker.backend import CollectingBackend
 from stoker_workers.broker.consumer import JobConsumer
-from stoker_workers.broker.consumer import JobConsumer
 from stoker_workers.broker.step import Engine, MakeEngine, engine_step
 from stoker_workers.broker.tasks import register
 from stoker_workers.broker.transport import ALIAS
@@ -41,7 +40,6 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
     app = make_app(
         settings,
         result_backend=f"{backend}+{url}",
-        worker_consumer=f"{JobConsumer.__module__}:{JobConsumer.__name__}",
         worker_consumer=f"{JobConsumer.__module__}:{JobConsumer.__name__}",
         worker_pool="threads",
         worker_concurrency=1,
@@ -68,6 +66,8 @@ def broker_conf(settings: Settings) -> dict[str, Any]:
         "visibility_timeout": settings.lease,
         "unacked_restore_interval": min(5.0, settings.lease / 3),
     }
+    if settings.worker_id:
+        options["worker_id"] = settings.worker_id
     # A socket's URL names its transport itself.
     if settings.redis.startswith("unix://"):
         url = f"{ALIAS}+socket://{settings.redis.removeprefix('unix://')}"

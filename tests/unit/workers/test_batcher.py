@@ -14,7 +14,9 @@ BUDGET = Budget(tokens=1024, rows=64, window=256, efficiency=0.9, overhead=16)
 
 
 def work(lengths: Sequence[int], model: str = "m", key: str = "") -> Work:
-    delivery = Delivery(id="", celery_task="", args=(), kwargs={}, submitted=0.0, handle=None)
+    delivery = Delivery(
+        id="", celery_task="", args=(), kwargs={}, submitted=0.0, redelivered=False, handle=None
+    )
     made = Work(delivery, key=ModelKey("text-classification", model))
     made.set_prepared(Prepared([Chunk({}, length, key) for length in lengths]))
     return made

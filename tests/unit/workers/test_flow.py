@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from stoker_tasks.errors import Internal, InvalidInput, ModelLoadFailed, UnknownTask
+from stoker_tasks.errors import Internal, InvalidInput, ModelLoadFailed, Poison, UnknownTask
 from stoker_tasks.result import Success
 from stoker_workers.engine.batcher import Budget
 from stoker_workers.engine.delivery import Delivery, Outcome
@@ -32,7 +32,11 @@ class Told:
         self.begun: list[str] = []
         self.gone: list[str] = []
         self.unwanted: set[str] = set()
+        self.died: dict[str, int] = {}
         self.broken = False
+
+    def deaths(self, delivery: Delivery) -> int:
+        return self.died.get(delivery.id, 0)
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         return [each for each in deliveries if each.id in self.unwanted]
@@ -51,13 +55,16 @@ class Told:
         self.gone += [each.id for each in deliveries]
 
 
-def delivery(words: str, task: str = "stoker.text_classification") -> Delivery:
+def delivery(
+    words: str, task: str = "stoker.text_classification", *, redelivered: bool = False
+) -> Delivery:
     return Delivery(
         id=words,
         celery_task=task,
         args=(),
         kwargs={"inputs": words},
         submitted=time.time(),
+        redelivered=redelivered,
         handle=None,
     )
 
@@ -125,6 +132,24 @@ def test_what_nobody_waits_for_is_not_run() -> None:
     assert told.gone == ["two", "three"]
     assert set(told.outcomes) == {"sleep=0.1", "one"}
     assert models.model.batches == [[1], [1]]
+
+
+def test_a_suspect_runs_alone_and_after_three_deaths_not_at_all() -> None:
+    told, models = Told(), FakeModels()
+    told.died = {"suspect": 2, "poison": 3}
+    with running(told, models) as flow:
+        flow.accept(delivery("sleep=0.2"))
+        until(lambda: bool(told.begun))
+        flow.accept(delivery("one"))
+        flow.accept(delivery("suspect", redelivered=True))
+        flow.accept(delivery("poison", redelivered=True))
+        flow.accept(delivery("innocent", redelivered=True))
+        until(lambda: len(told.outcomes) == 5)
+
+    assert isinstance(told.outcomes["poison"], Poison)
+    assert "poison" not in told.begun
+    assert isinstance(told.outcomes["suspect"], Success)
+    assert sorted(map(len, models.model.batches)) == [1, 1, 2]
 
 
 def test_stopping_finishes_the_running_batch_and_starts_nothing() -> None:

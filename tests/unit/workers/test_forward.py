@@ -43,7 +43,9 @@ class Model:
 
 
 def outcome(model: Model, lengths: Sequence[int]) -> dict[int, Any]:
-    delivery = Delivery(id="", celery_task="", args=(), kwargs={}, submitted=0.0, handle=None)
+    delivery = Delivery(
+        id="", celery_task="", args=(), kwargs={}, submitted=0.0, redelivered=False, handle=None
+    )
     rows = [Row(Work(delivery), at, Chunk({}, length), at) for at, length in enumerate(lengths)]
     given: dict[int, Any] = {}
     for each in run(model, rows):

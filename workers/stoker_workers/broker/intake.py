@@ -83,6 +83,7 @@ class Intake:
             args=request.args,
             kwargs=request.kwargs,
             submitted=float(submitted),
+            redelivered=bool(request.delivery_info.get("redelivered")),
             handle=request,
         )
 

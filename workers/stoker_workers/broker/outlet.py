@@ -1,16 +1,18 @@
 """Tells Celery, and the job's caller through it, what becomes of deliveries."""
 
+import json
 import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from celery.exceptions import Reject
 from celery.worker import state
 
 from stoker_config import keys
+from stoker_tasks.errors import Poison
 from stoker_tasks.result import Success
 from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.hub import LoopCalls
@@ -18,7 +20,18 @@ from stoker_workers.broker.ledger import Ledger, ledger_of
 from stoker_workers.broker.tasks import outcome
 from stoker_workers.engine.delivery import Delivery, Outcome
 
-_MS = 1000.0
+_MS: Final = 1000.0
+_DEATHS_SECONDS: Final = 7 * 86_400
+
+# A redelivered job that is still marked as running was running when its worker died. One that only
+# waited there is innocent. The mark goes with the counting, so that each death counts once.
+_COUNT_DEATH: Final = """
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then
+  redis.call('INCR', KEYS[2])
+  redis.call('EXPIRE', KEYS[2], ARGV[2])
+end
+return tonumber(redis.call('GET', KEYS[2]) or '0')
+"""
 
 
 class CeleryOutlet:
@@ -32,6 +45,14 @@ class CeleryOutlet:
     def __init__(self, calls: LoopCalls, client: Any) -> None:
         self._calls = calls
         self._client = client
+        self._count_death = client.register_script(_COUNT_DEATH)
+
+    def deaths(self, delivery: Delivery) -> int:
+        """Count the workers that died while they ran this redelivered job."""
+        count = self._count_death(
+            keys=[keys.RUNNING, keys.deaths(delivery.id)], args=[delivery.id, _DEATHS_SECONDS]
+        )
+        return int(count)
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Pick what was canceled, revoked or has expired; mark the others as running."""
@@ -74,6 +95,7 @@ class CeleryOutlet:
             return
         ledger = ledger_of(kept[0][0].handle)
         deliveries = _deliveries(ledger, [delivery for delivery, _ in kept])
+        self._keep_dead([each for each, result in kept if isinstance(result, Poison)])
         with kept[0][0].handle.task.backend.collect(deliveries):
             traced = [(each.handle, _trace(each.handle, result)) for each, result in kept]
         if ledger is not None:
@@ -81,6 +103,11 @@ class CeleryOutlet:
         # Celery is told last. On kombu's own transport this is what acknowledges: a crash before
         # it repeats the jobs, and loses none.
         self._calls.put(partial(_conclude, traced))
+
+    def _keep_dead(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            message = delivery.handle.message
+            self._client.hset(keys.DEAD, delivery.id, json.dumps(message._raw))
 
     def _canceled(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         tombstones = self._client.mget([keys.canceled(delivery.id) for delivery in deliveries])

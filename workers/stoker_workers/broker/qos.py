@@ -1,20 +1,15 @@
 """What kombu asks about acknowledgements, answered by the process's ledger."""
 
-import json
 import logging
-from typing import Any, Final
+from typing import Any
 
 from kombu.asynchronous import get_event_loop
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
-from stoker_workers.broker.ledger import Ledger
-from stoker_workers.broker.scripts import LAPSED
+from stoker_workers.broker.leases import give_back_lapsed
 
 logger = logging.getLogger(__name__)
-
-# How many lapsed deliveries one sweep gives back at most.
-_SWEEP: Final = 200
 
 
 class QoS(stock.QoS):
@@ -81,23 +76,12 @@ class QoS(stock.QoS):
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
         """Give back deliveries whose holder is silent; any worker does, a bounded number a time."""
         channel = self.channel
-        ledger: Ledger = channel.ledger
-        flat = ledger.client.eval(
-            LAPSED, 2, ledger.index, ledger.table, channel.visibility_timeout, num or _SWEEP
-        )
-        messages = []
-        for tag, held in zip(flat[::2], flat[1::2], strict=True):
-            message, exchange, routing_key = json.loads(held)
-            message.setdefault("headers", {})["redelivered"] = True
-            message["properties"].setdefault("delivery_info", {})["redelivered"] = True
-            queues = channel._lookup(exchange, routing_key)[:1] if exchange else [routing_key]
-            priority = channel._get_message_priority(message, reverse=False)
-            messages += [
-                (tag.decode(), channel._q_for_pri(queue, priority), json.dumps(message))
-                for queue in queues
-            ]
-        if messages:
-            done = ledger.restore(messages)
+
+        def queues_of(exchange: str, routing_key: str) -> list[str]:
+            return list(channel._lookup(exchange, routing_key)) if exchange else [routing_key]
+
+        done = give_back_lapsed(channel.ledger, channel.visibility_timeout, queues_of)
+        if done:
             logger.warning("%d jobs of a silent worker went back to the queue", done)
 
     def _schedule(self) -> None:

@@ -59,10 +59,15 @@ class Channel(stock.Channel):
 
     QoS = QoS
     claim_limit = 256
-    from_transport_options = (*stock.Channel.from_transport_options, "claim_limit")
+    # What all tags of this worker begin with, so that its supervisor can give them back.
+    worker_id = "unsupervised"
+    from_transport_options = (
+        *stock.Channel.from_transport_options,
+        "claim_limit",
+        "worker_id",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.tag_prefix = f"{os.getpid():x}-{uuid4().hex[:12]}."
         self._claims = 0
         self._in_poll: Any = False
         self._idle = False
@@ -72,6 +77,7 @@ class Channel(stock.Channel):
         self._peeking: dict[str, float] = {}
         self._claim_sha = ""
         super().__init__(*args, **kwargs)
+        self.tag_prefix = f"{self.worker_id}-{uuid4().hex[:12]}."
 
     @property
     def ledger(self) -> Ledger:
@@ -238,7 +244,11 @@ class Channel(stock.Channel):
 class SentinelChannel(Channel, stock.SentinelChannel):
     """A channel to the server that Sentinel says is the master."""
 
-    from_transport_options = (*stock.SentinelChannel.from_transport_options, "claim_limit")
+    from_transport_options = (
+        *stock.SentinelChannel.from_transport_options,
+        "claim_limit",
+        "worker_id",
+    )
 
 
 class Transport(stock.Transport):

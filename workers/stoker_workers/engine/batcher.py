@@ -71,7 +71,9 @@ class Batcher:
         assert work.prepared is not None
         self._arrivals += 1
         for position, chunk in enumerate(work.prepared.chunks):
-            rows = self._kinds.setdefault((work.key, chunk.key), deque())
+            # A suspect is of a kind of its own.
+            kind = (work.key, chunk.key, id(work) if work.alone else None)
+            rows = self._kinds.setdefault(kind, deque())
             rows.append(Row(work, position, chunk, self._arrivals))
 
     def form(self) -> list[Row]:

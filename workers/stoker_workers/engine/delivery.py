@@ -21,6 +21,7 @@ class Delivery:
         args: Its positional arguments.
         kwargs: Its keyword arguments.
         submitted: Seconds since the epoch at which it was submitted or, failing that, arrived.
+        redelivered: Whether it was delivered before, to a worker that did not end it.
         handle: The broker's own record of it; the engine never looks inside.
     """
 
@@ -29,6 +30,7 @@ class Delivery:
     args: Sequence[Any] = field(repr=False)
     kwargs: Mapping[str, Any] = field(repr=False)
     submitted: float
+    redelivered: bool
     handle: Any = field(repr=False)
 
 
@@ -37,6 +39,9 @@ Outcome = Success | StokerError
 
 class Outlet(Protocol):
     """Where the engine tells what becomes of deliveries. Called from its threads."""
+
+    def deaths(self, delivery: Delivery) -> int:
+        """Count the workers that died while they ran this redelivered job."""
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Pick those that nobody waits for any more: canceled, revoked or expired."""
@@ -59,6 +64,7 @@ class Work:
         delivery: What arrived.
         job: The checked job, once it is read.
         key: What its model is loaded by.
+        alone: Whether it shares no forward pass, because a worker died of one that it was in.
         model: The warm model, once it is loaded.
         prepared: Its rows, once they are preprocessed.
         outputs: What the forward passes gave for its rows, by position.
@@ -69,6 +75,7 @@ class Work:
     delivery: Delivery
     job: Job | None = None
     key: ModelKey | None = None
+    alone: bool = False
     model: WarmModel | None = None
     prepared: Prepared | None = None
     outputs: list[Any] = field(default_factory=list)

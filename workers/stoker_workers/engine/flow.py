@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Protocol
 from uuid import uuid4
 
-from stoker_tasks.errors import Canceled, Internal, StokerError
+from stoker_tasks.errors import Canceled, Internal, Poison, StokerError
 from stoker_tasks.result import Artifact, Success, Timing
 from stoker_tasks.wire import read_job
 from stoker_workers.engine.batcher import Batcher, Budget, Row
@@ -27,6 +27,8 @@ from stoker_workers.engine.model import ModelKey, WarmModel
 logger = logging.getLogger(__name__)
 
 _MS = 1000.0
+# After so many workers have died of a job, it is not started again.
+_DEATHS = 3
 
 
 class Models(Protocol):
@@ -122,6 +124,8 @@ class Flow:
         if work.job is None:
             work.begin()
             delivery = work.delivery
+            if delivery.redelivered:
+                work.alone = self._is_suspect(delivery)
             kwargs = self._inputs.claim(delivery.kwargs)
             work.job = read_job(delivery.celery_task, delivery.args, kwargs)
             work.key = self._models.key_of(work.job.task, work.job.model, work.job.revision)
@@ -140,6 +144,16 @@ class Flow:
         with self._ready:
             self._batcher.add(work)
             self._ready.notify_all()
+
+    def _is_suspect(self, delivery: Delivery) -> bool:
+        deaths = self._outlet.deaths(delivery)
+        if deaths >= _DEATHS:
+            raise Poison(
+                f"{deaths} workers died while they ran this job; it is kept as a dead letter for "
+                "an operator to look at",
+                {"deaths": deaths},
+            )
+        return deaths > 0
 
     # -- second stage ------------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+"""The supervisor: a worker process that dies costs its job's time, and no job."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+
+from stoker import Client, Failure, State, Success, TextClassification
+from stoker_config import keys
+from tests.support.until import until
+from tests.support.worker import Worker, worker
+
+
+def text(words: str) -> TextClassification:
+    return TextClassification(inputs=words)
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def supervised(redis_url: str, tmp_path: Path) -> Iterator[Worker]:
+    # A lease so long that only the supervisor can be the one that gives jobs back.
+    with worker(redis_url, tmp_path, supervised=True, lease=3600) as running:
+        yield running
+
+
+def child_of(supervisor: Worker) -> int:
+    [child] = psutil.Process(supervisor.process.pid).children()
+    return child.pid
+
+
+def test_jobs_of_a_dead_process_are_given_back_at_once_and_run_again(
+    client: Client, server: Any, supervised: Worker
+) -> None:
+    handles = client.submit_many([text("sleep=2"), *(text(f"job {at}") for at in range(100))])
+    until(lambda: handles[0].status().state is State.RUNNING and server.hlen("unacked") == 101)
+
+    os.kill(child_of(supervised), signal.SIGKILL)
+    killed = time.monotonic()
+    until(lambda: server.hlen("unacked") == 0, seconds=10)
+    given_back = time.monotonic() - killed
+
+    results = dict(client.as_completed(handles, timeout=40))
+    assert all(isinstance(result, Success) for result in results.values())
+    assert "101 jobs of the dead worker went back to the queue" in supervised.lines()
+    assert given_back < 5
+    assert supervised.terminate() == 0
+
+
+def test_a_job_that_kills_its_workers_is_given_up_and_the_others_succeed(
+    client: Client, server: Any, supervised: Worker
+) -> None:
+    good = [text(f"good {at}") for at in range(30)]
+    handles = client.submit_many([text("sleep=0.5"), *good[:15], text("kill"), *good[15:]])
+
+    results = dict(client.as_completed(handles, timeout=90))
+
+    poison = results.pop(handles[16])
+    assert all(isinstance(result, Success) for result in results.values())
+    assert isinstance(poison, Failure)
+    assert poison.error == "poison"
+    assert poison.details == {"deaths": 3}
+    assert supervised.lines().count("it is started again") == 3
+    assert server.hkeys(keys.DEAD) == [handles[16].id.encode()]
+    assert server.hlen("unacked") == 0
+
+
+def test_told_to_end_it_lets_the_batch_finish_and_leaves_nothing(
+    client: Client, server: Any, supervised: Worker
+) -> None:
+    running = client.submit(text("sleep=1.5"))
+    until(lambda: running.status().state is State.RUNNING)
+    waiting = client.submit(text("later"))
+    child = child_of(supervised)
+
+    assert supervised.terminate() == 0
+
+    assert isinstance(running.wait(timeout=1), Success)
+    assert waiting.status().state is State.QUEUED
+    assert server.hlen("unacked") == 0
+    assert not psutil.pid_exists(child)
+
+
+def test_a_killed_supervisor_takes_its_worker_along(supervised: Worker) -> None:
+    child = child_of(supervised)
+
+    supervised.process.kill()
+    supervised.process.wait()
+
+    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")

@@ -1,0 +1,77 @@
+"""Gives back what workers held that are silent or dead, marked as delivered before."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from stoker_config import keys
+from stoker_config.app import PRIORITY_STEPS
+from stoker_workers.broker.ledger import Ledger
+from stoker_workers.broker.scripts import LAPSED
+
+# How many lapsed deliveries one sweep gives back at most.
+_SWEEP: Final = 200
+
+QueuesOf = Callable[[str, str], Sequence[str]]
+
+
+def give_back_lapsed(ledger: Ledger, lease: float, queues_of: QueuesOf) -> int:
+    """Give back deliveries whose holder has been silent for longer than the lease.
+
+    Args:
+        ledger: Of the server; whose deliveries they were does not matter.
+        lease: Seconds.
+        queues_of: Gives the queues that an exchange routes a key to, for a stock worker's.
+
+    Returns:
+        How many there were.
+    """
+    flat = ledger.client.eval(LAPSED, 2, ledger.index, ledger.table, lease, _SWEEP)
+    held = {tag.decode(): text for tag, text in zip(flat[::2], flat[1::2], strict=True)}
+    return _give_back(ledger, held, queues_of)
+
+
+def give_back_of(ledger: Ledger, worker_id: str) -> int:
+    """Give back all deliveries of one worker that is known to be dead.
+
+    Args:
+        ledger: Of the worker's server.
+        worker_id: What the worker's tags begin with.
+
+    Returns:
+        How many there were.
+    """
+    tags = [
+        tag.decode()
+        for tag, _ in ledger.client.zscan_iter(ledger.index, match=f"{worker_id}-*", count=1000)
+    ]
+    if not tags:
+        return 0
+    # In the order in which they were claimed: the claim's number, then the place in it.
+    tags.sort(key=lambda tag: [int(part) for part in tag.split(".")[1:]])
+    texts = ledger.client.hmget(ledger.table, tags)
+    held = {tag: text for tag, text in zip(tags, texts, strict=True) if text is not None}
+    return _give_back(ledger, held, lambda _, routing_key: [routing_key])
+
+
+def _give_back(ledger: Ledger, held: Mapping[str, bytes], queues_of: QueuesOf) -> int:
+    messages = []
+    for tag, text in held.items():
+        message, exchange, routing_key = json.loads(text)
+        _mark_redelivered(message)
+        queue = next(iter(queues_of(exchange, routing_key)), routing_key)
+        key = keys.queue(queue, _priority(message), PRIORITY_STEPS)
+        messages.append((tag, key, json.dumps(message)))
+    return ledger.restore(messages) if messages else 0
+
+
+def _mark_redelivered(message: dict[str, Any]) -> None:
+    message.setdefault("headers", {})["redelivered"] = True
+    message["properties"].setdefault("delivery_info", {})["redelivered"] = True
+
+
+def _priority(message: Mapping[str, Any]) -> int:
+    try:
+        return max(min(int(message["properties"]["priority"]), 9), 0)
+    except (TypeError, ValueError, KeyError):
+        return 0
