@@ -1,0 +1,106 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from stoker_tasks.errors import ModelLoadFailed, UnknownModel, UnknownTask
+from stoker_workers.engine.model import ModelKey
+from stoker_workers.models.catalog import load
+from stoker_workers.models.device import find_device
+from tests.tiny.fixture import TinyModel
+
+CPU = find_device("cpu")
+
+
+@pytest.fixture
+def folder(tiny: TinyModel, tmp_path: Path) -> Path:
+    """A model's folder that a test may spoil."""
+    return Path(shutil.copytree(tiny("bert_classifier"), tmp_path / "model"))
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_on_a_cpu_everything_is_float32(folder: Path) -> None:
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    loaded = load(ModelKey("text-classification", str(folder)), CPU)._model
+    assert loaded.dtype == torch.float32
+    assert not loaded.training
+
+
+def test_padding_is_the_end_token_where_there_is_none(tiny: TinyModel) -> None:
+    pipeline = load(ModelKey("text-generation", tiny("gpt2")), CPU)._pipeline
+    assert pipeline.tokenizer.pad_token_id == pipeline.tokenizer.eos_token_id
+    assert pipeline.model.config.pad_token_id == pipeline.tokenizer.eos_token_id
+
+
+def test_an_unknown_task() -> None:
+    with pytest.raises(UnknownTask, match="text-classification"):
+        load(ModelKey("juggling", "x"), CPU)
+
+
+def test_an_unknown_model() -> None:
+    with pytest.raises(UnknownModel):
+        load(ModelKey("text-classification", "/no/such/model"), CPU)
+
+
+def test_a_model_of_another_kind(tiny: TinyModel) -> None:
+    with pytest.raises(ModelLoadFailed, match="is a vit model, which cannot do fill-mask"):
+        load(ModelKey("fill-mask", tiny("vit_classifier")), CPU)
+
+
+def test_a_head_that_was_never_trained(tiny: TinyModel) -> None:
+    with pytest.raises(ModelLoadFailed, match=r"no weights for classifier.*not trained for token"):
+        load(ModelKey("token-classification", tiny("bert_encoder")), CPU)
+
+
+def test_the_bare_model_of_one_with_a_head(tiny: TinyModel) -> None:
+    load(ModelKey("feature-extraction", tiny("bert_filler")), CPU)
+
+
+def test_broken_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ModelLoadFailed, match="could not be loaded"):
+        load(ModelKey("text-classification", str(folder)), CPU)
+
+
+def test_an_architecture_that_nobody_knows(folder: Path) -> None:
+    change_config(folder, model_type="abacus")
+    with pytest.raises(ModelLoadFailed, match="abacus"):
+        load(ModelKey("text-classification", str(folder)), CPU)
+
+
+def test_code_that_comes_with_a_model_is_not_run(folder: Path) -> None:
+    (folder / "evil.py").write_text("raise SystemExit('it ran')")
+    change_config(
+        folder,
+        model_type="abacus",
+        auto_map={
+            "AutoConfig": "evil.Config",
+            "AutoModelForSequenceClassification": "evil.Model",
+        },
+    )
+    with pytest.raises(ModelLoadFailed):
+        load(ModelKey("text-classification", str(folder)), CPU)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("out of memory")],
+)
+def test_a_model_that_does_not_fit(
+    raised: Exception, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starve(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(transformers.AutoModelForSequenceClassification, "from_pretrained", starve)
+    with pytest.raises(ModelLoadFailed, match="does not fit into the memory of cpu"):
+        load(ModelKey("text-classification", tiny("bert_classifier")), CPU)
