@@ -18,6 +18,7 @@ from stoker_tasks.result import Result
 from stoker_tasks.wire import PRIORITIES, celery_name, make_job, queue_name, to_kwargs
 
 if TYPE_CHECKING:
+    from stoker.dead import DeadLetter
     from stoker_config.artifacts import ArtifactStore
     from stoker_config.serving import Registry, Serving
 
@@ -244,6 +245,32 @@ class Client:
         from stoker.cancel import cancel
 
         return cancel(self._app, self._redis, job_id)
+
+    def dead_letters(self) -> "list[DeadLetter]":
+        """List the jobs that were given up because each worker that ran them died."""
+        from stoker.dead import read_all
+
+        return read_all(self._redis)
+
+    def requeue(self, job_id: str) -> bool:
+        """Put a dead letter back on its queue, under its old ID and with no deaths counted.
+
+        Returns:
+            Whether there was such a dead letter.
+        """
+        from stoker.dead import requeue
+
+        return requeue(self._redis, job_id)
+
+    def discard(self, job_id: str) -> bool:
+        """Forget a dead letter; its job's failure stays readable until it expires.
+
+        Returns:
+            Whether there was such a dead letter.
+        """
+        from stoker.dead import discard
+
+        return discard(self._redis, job_id)
 
     def workers(self) -> "list[Serving]":
         """List the living workers and what they serve."""

@@ -74,6 +74,19 @@ def test_a_job_that_kills_its_workers_is_given_up_and_the_others_succeed(
     assert server.hkeys(keys.DEAD) == [handles[16].id.encode()]
     assert server.hlen("unacked") == 0
 
+    [letter] = client.dead_letters()
+    assert (letter.id, letter.task, letter.pool) == (
+        handles[16].id,
+        "text-classification",
+        "default",
+    )
+    assert supervised.terminate() == 0
+    assert client.requeue(letter.id)
+    assert client.status(letter.id).state is State.QUEUED
+    assert client.dead_letters() == []
+    assert not client.requeue(letter.id)
+    assert not client.discard(letter.id)
+
 
 def test_told_to_end_it_lets_the_batch_finish_and_leaves_nothing(
     client: Client, server: Any, supervised: Worker

@@ -81,7 +81,9 @@ class Supervisor:
         if self._stop.is_set():  # told while it was being started
             self._child.terminate()
         code = self._child.wait()
-        self._give_back(worker_id)
+        # One that ended in order has given back what it held, or has taken nothing.
+        if code not in (0, USAGE, CONFIG):
+            self._give_back(worker_id)
         return code
 
     def _give_back(self, worker_id: str) -> None:

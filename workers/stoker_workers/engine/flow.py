@@ -30,6 +30,9 @@ _MS = 1000.0
 # After so many workers have died of a job, it is not started again.
 _DEATHS = 3
 
+# What the last stage is sent: work, a mark that somebody waits for, or the end of the line.
+_Done = Work | threading.Event | None
+
 
 class Models(Protocol):
     """Where the engine gets warm models."""
@@ -59,7 +62,7 @@ class Flow:
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
         self._batcher = Batcher(budget)
         self._ready = threading.Condition()
-        self._done: SimpleQueue[Work | None] = SimpleQueue()
+        self._done: SimpleQueue[_Done] = SimpleQueue()
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._loop, args=(stage,), name=f"stoker-{name}", daemon=True)
@@ -165,6 +168,8 @@ class Flow:
                 return False
             rows = self._batcher.form()
         try:
+            if rows[0].work.alone:
+                self._settle()
             rows = self._still_wanted(rows)
             if rows:
                 self._forward(rows)
@@ -173,6 +178,12 @@ class Flow:
             for work in _works(rows):
                 self._fail(work, Internal(f"a batch failed: {type(error).__name__}: {error}"))
         return True
+
+    def _settle(self) -> None:
+        """Wait until all that has run is stored: a suspect may take this process down with it."""
+        settled = threading.Event()
+        self._done.put(settled)
+        settled.wait()
 
     def _still_wanted(self, rows: list[Row]) -> list[Row]:
         """Leave out rows of jobs that failed in an earlier batch or that nobody waits for."""
@@ -228,14 +239,16 @@ class Flow:
     # -- third stage -------------------------------------------------------------------------
 
     def _postprocess_next(self) -> bool:
-        bunch, more = _gather(self._done)
+        bunch, end = _gather(self._done)
         outcomes = [(work.delivery, self._postprocess(work)) for work in bunch]
         if outcomes:
             try:
                 self._outlet.finished(outcomes)
             except Exception as error:  # noqa: BLE001 - unacknowledged, so it is delivered again
                 log_fault(logger, "outcomes could not be stored; they are delivered again", error)
-        return more
+        if isinstance(end, threading.Event):
+            end.set()
+        return end is not None
 
     def _postprocess(self, work: Work) -> Outcome:
         if work.error is not None:
@@ -273,16 +286,21 @@ def _works(rows: Sequence[Row]) -> list[Work]:
     return list(dict.fromkeys(row.work for row in rows))
 
 
-def _gather(queue: "SimpleQueue[Work | None]") -> tuple[list[Work], bool]:
-    """Wait for one piece of work and take what has gathered behind it, up to the end mark."""
+def _gather(queue: SimpleQueue[_Done]) -> tuple[list[Work], threading.Event | bool | None]:
+    """Wait for one piece of work and take what has gathered behind it.
+
+    Returns:
+        The work, and what came after it: a mark that somebody waits for, None for the end of the
+        line, or True if there was nothing more.
+    """
     bunch: list[Work] = []
-    work = queue.get()
-    while work is not None:
-        bunch.append(work)
+    item = queue.get()
+    while isinstance(item, Work):
+        bunch.append(item)
         if queue.empty():
             return bunch, True
-        work = queue.get()
-    return bunch, False
+        item = queue.get()
+    return bunch, item
 
 
 def _timing(work: Work) -> Timing:
