@@ -7,6 +7,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import parse_qs, urlencode
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -50,7 +51,10 @@ class Settings(BaseSettings):
         log_format: `text` for people, `json` for machines (one object a line).
     """
 
-    model_config = SettingsConfigDict(env_prefix="STOKER_", extra="ignore", frozen=True)
+    # A URL's password must not stand in an error.
+    model_config = SettingsConfigDict(
+        env_prefix="STOKER_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     redis_url: SecretStr = SecretStr("redis://localhost:6379/0")
     pool: str = "default"
@@ -86,11 +90,17 @@ class Settings(BaseSettings):
     @classmethod
     def _one_spelling(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
-        if url.startswith("redis+socket://"):
-            return SecretStr("unix://" + url.removeprefix("redis+socket://"))
-        if not url.startswith(("redis://", "rediss://", "unix://")):
+        scheme, address, options = _split_url(url)
+        if scheme not in {"redis", "rediss", "unix", "redis+socket"}:
             raise ValueError("redis_url must begin with redis://, rediss:// or unix://")
-        return value
+        if scheme in {"redis", "rediss"} and "db" in options:
+            raise ValueError("redis_url names its database in the path: redis://host:6379/1")
+        # From here on as redis-py has it; Celery's own spelling is taken as well.
+        if "virtual_host" in options:
+            options["db"] = options.pop("virtual_host")
+        if "ssl_cert_reqs" in options:
+            options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower().removeprefix("cert_")
+        return SecretStr(_join_url(scheme.replace("redis+socket", "unix"), address, options))
 
     @property
     def redis(self) -> str:
@@ -100,9 +110,13 @@ class Settings(BaseSettings):
     @property
     def celery_redis(self) -> str:
         """The server's URL as Celery takes it, with its password."""
-        if self.redis.startswith("unix://"):
-            return "redis+socket://" + self.redis.removeprefix("unix://")
-        return self.redis
+        scheme, address, options = _split_url(self.redis)
+        if scheme == "rediss":
+            # Unlike redis-py, Celery trusts any certificate unless it is told not to.
+            options["ssl_cert_reqs"] = f"CERT_{options.get('ssl_cert_reqs', 'required').upper()}"
+        if "db" in options:
+            options["virtual_host"] = options.pop("db")
+        return _join_url(scheme.replace("unix", "redis+socket"), address, options)
 
 
 @lru_cache(maxsize=1)
@@ -138,3 +152,14 @@ def use(**settings: str) -> Settings:
 
 def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _split_url(url: str) -> tuple[str, str, dict[str, str]]:
+    """Part a URL into its scheme, its address with the path, and its options."""
+    scheme, _, rest = url.partition("://")
+    address, _, query = rest.partition("?")
+    return scheme, address, {name: values[-1] for name, values in parse_qs(query).items()}
+
+
+def _join_url(scheme: str, address: str, options: dict[str, str]) -> str:
+    return f"{scheme}://{address}" + (f"?{urlencode(options)}" if options else "")

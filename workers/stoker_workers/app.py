@@ -70,7 +70,7 @@ def broker_conf(settings: Settings) -> dict[str, Any]:
         options["worker_id"] = settings.worker_id
     # A socket's URL names its transport itself.
     if settings.redis.startswith("unix://"):
-        url = f"{ALIAS}+socket://{settings.redis.removeprefix('unix://')}"
+        url = f"{ALIAS}+{settings.celery_redis.removeprefix('redis+')}"
         return {"broker_url": url, "broker_transport_options": options}
     conf = {"broker_transport": ALIAS, "broker_transport_options": options}
     if settings.redis.startswith("rediss://"):

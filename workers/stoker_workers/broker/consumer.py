@@ -14,6 +14,7 @@ from celery.app.task import Context
 from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer
 from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.utils.url import maybe_sanitize_url
 
 from stoker_tasks.catalog import find
 from stoker_tasks.errors import Internal, InvalidInput, StokerError, UnknownTask
@@ -29,6 +30,13 @@ _SHOWN: Final = 80
 
 class JobConsumer(Consumer):
     """A consumer that refuses what it cannot take, and says so to whoever waits for it."""
+
+    def connect(self) -> Any:
+        """Connect to the broker; what `inspect stats` tells of it bears no password."""
+        connection = super().connect()
+        told = connection.info
+        connection.info = lambda: {**told(), "hostname": maybe_sanitize_url(connection.hostname)}
+        return connection
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Give the function that takes each message."""
