@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from tokenizers.processors import TemplateProcessing
 
 from stoker_tasks.errors import ModelLoadFailed, UnknownModel, UnknownTask
 from stoker_workers.engine.model import ModelKey
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
+from tests.parity.batched import differences, jobs_of, pipeline_alone, run_batched
 from tests.tiny.fixture import TinyModel
 
 CPU = find_device("cpu")
@@ -39,6 +41,26 @@ def test_padding_is_the_end_token_where_there_is_none(tiny: TinyModel) -> None:
     pipeline = load(ModelKey("text-generation", tiny("gpt2")), CPU)._pipeline
     assert pipeline.tokenizer.pad_token_id == pipeline.tokenizer.eos_token_id
     assert pipeline.model.config.pad_token_id == pipeline.tokenizer.eos_token_id
+
+
+def test_padding_is_not_the_end_token_where_texts_end_with_it(
+    tiny: TinyModel, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny("llama_classifier"), tmp_path / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    end = ("<|im_end|>", tokenizer.eos_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("$A <|im_end|>", None, [end])
+    tokenizer.bos_token = "<|im_start|>"
+    tokenizer.save_pretrained(folder)
+    calls = [(text, {"top_k": None}) for text in ("a cat", "two dogs and a bird")]
+    model = load(ModelKey("text-classification", str(folder)), CPU)
+    loaded = model._pipeline.tokenizer
+    assert loaded("a")["input_ids"][-1] == loaded.eos_token_id != loaded.pad_token_id
+    outputs, forwards = run_batched(model, jobs_of("text-classification", calls))
+    alone = pipeline_alone("text-classification", str(folder))
+    assert forwards == 1
+    for (text, given), output in zip(calls, outputs, strict=True):
+        assert not differences(output.value, alone(text, **given))
 
 
 def test_an_unknown_task() -> None:

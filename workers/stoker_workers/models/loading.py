@@ -124,8 +124,13 @@ def _auto_class(task: str, recipe: Recipe, config: Any, name: str) -> Any:
 
 
 def _ensure_pad_token(tokenizer: Any, model: Any) -> None:
-    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
-        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        # A decoder that classifies reads the last token that is not padding, so that padding must
+        # not be what the tokenizer puts at the end of each text.
+        last = tokenizer("a")["input_ids"][-1]
+        tokens = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token)
+        fit = [each for each in tokens if each and tokenizer.convert_tokens_to_ids(each) != last]
+        tokenizer.pad_token = next(iter(fit), None)
     config = model.config.get_text_config()
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
