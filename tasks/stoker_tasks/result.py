@@ -39,8 +39,8 @@ class Timing(_Frozen):
         batch: The ID of its (last) batch; equal for all jobs of one forward pass.
         batch_size: How many jobs that batch held.
         forwards: In how many forward passes its chunks took part.
-        tokens: Its useful size along the padded axis: tokens of text, pixels of an image, frames
-            of a sound.
+        tokens: Its useful size along the padded axis: tokens of text, or as many pixels of an
+            image or frames of a sound as cost about as much as a token.
         padded_tokens: Its share of the padded batches; `tokens / padded_tokens` is the padding
             efficiency.
     """

@@ -7,10 +7,10 @@ from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 from stoker_workers.app import make_worker_app
 from stoker_workers.broker.step import Engine
-from stoker_workers.engine.batcher import Budget
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.inputs import Inputs
+from stoker_workers.engine.window import Budget
 from tests.doubles.model import FakeModels
 
 

@@ -20,11 +20,11 @@ from stoker_workers.broker.consumer import JobConsumer
 from stoker_workers.broker.step import Engine, MakeEngine, engine_step
 from stoker_workers.broker.tasks import register
 from stoker_workers.broker.transport import ALIAS
-from stoker_workers.engine.batcher import Budget
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.served import ServedModels, parse_preload
+from stoker_workers.engine.window import Budget
 
 
 def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celery:

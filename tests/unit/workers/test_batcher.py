@@ -6,16 +6,24 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker_workers.engine.batcher import Batcher, Budget, Row, grow
+from stoker_workers.engine.batcher import Batcher
 from stoker_workers.engine.delivery import Delivery, Work
 from stoker_workers.engine.model import Chunk, ModelKey, Prepared
+from stoker_workers.engine.window import Budget, Row, grow
 
 BUDGET = Budget(tokens=1024, rows=64, window=256, efficiency=0.9, overhead=16)
 
 
-def work(lengths: Sequence[int], model: str = "m", key: str = "") -> Work:
+def work(lengths: Sequence[int], model: str = "m", key: str = "", *, priority: int = 3) -> Work:
     delivery = Delivery(
-        id="", celery_task="", args=(), kwargs={}, submitted=0.0, redelivered=False, handle=None
+        id="",
+        celery_task="",
+        args=(),
+        kwargs={},
+        submitted=0.0,
+        priority=priority,
+        redelivered=False,
+        handle=None,
     )
     made = Work(delivery, key=ModelKey("text-classification", model))
     made.set_prepared(Prepared([Chunk({}, length, key) for length in lengths]))
@@ -83,10 +91,10 @@ def test_a_sorted_window_wastes_far_less_than_order_of_arrival() -> None:
     assert efficiency >= 2 * arrival
 
 
-def test_each_batch_takes_the_oldest_row_of_all() -> None:
+def test_each_batch_takes_the_oldest_row() -> None:
     random.seed(3)
     batcher = Batcher(BUDGET)
-    works = [work([random.randint(1, 500)], model=f"m{at % 3}") for at in range(300)]
+    works = [work([random.randint(1, 500)]) for _ in range(300)]
     for each in works:
         batcher.add(each)
     left = list(works)
@@ -96,6 +104,72 @@ def test_each_batch_takes_the_oldest_row_of_all() -> None:
         taken = {id(row.work) for row in batch}
         left = [each for each in left if id(each) not in taken]
     assert not len(batcher)
+
+
+def test_a_higher_priority_seeds_the_batch_and_lower_ones_may_join_it() -> None:
+    batcher = Batcher(BUDGET)
+    low = [work([10], priority=6) for _ in range(5)]
+    for each in low:
+        batcher.add(each)
+    high = work([10], priority=0)
+    batcher.add(high)
+
+    batch = batcher.form()
+
+    assert batch[0].work is high or high in [row.work for row in batch]
+    assert len(batch) == 6
+
+
+def test_the_lowest_priority_gets_a_turn_however_much_is_above_it() -> None:
+    batcher = Batcher(Budget(tokens=10, rows=1))
+    low = work([10], priority=9)
+    batcher.add(low)
+    turns = 0
+    while True:
+        for _ in range(3):
+            batcher.add(work([10], priority=0))
+        turns += 1
+        if batcher.form()[0].work is low:
+            break
+        assert turns < 10
+    assert turns == 10
+
+
+def test_backlogged_models_get_equal_device_time_whatever_they_cost_and_send() -> None:
+    batcher = Batcher(Budget(tokens=40, rows=4))
+    cost = {"quick": 0.01, "slow": 0.25, "quiet": 0.05}
+    sends = {"quick": 40, "slow": 10, "quiet": 4}
+    used = dict.fromkeys(cost, 0.0)
+    for _ in range(400):
+        for model, jobs in sends.items():
+            if len(batcher) < 4000:
+                for _ in range(jobs):
+                    batcher.add(work([10], model=model))
+        batch = batcher.form()
+        assert batch[0].work.key is not None
+        model = batch[0].work.key.model
+        used[model] += cost[model]
+        batcher.charge(batch[0].work.key, cost[model])
+        assert max(used.values()) - min(used.values()) <= 2 * max(cost.values())
+
+
+def test_a_model_that_was_idle_has_saved_up_no_claim() -> None:
+    batcher = Batcher(Budget(tokens=10, rows=1))
+    for _ in range(100):
+        batcher.add(work([10], model="busy"))
+    for _ in range(50):
+        batcher.charge(batcher.form()[0].work.key, 1.0)  # type: ignore[arg-type]
+    for _ in range(100):
+        batcher.add(work([10], model="late"))
+
+    turns = []
+    for _ in range(20):
+        [row] = batcher.form()
+        assert row.work.key is not None
+        turns.append(row.work.key.model)
+        batcher.charge(row.work.key, 1.0)
+
+    assert turns.count("late") == 10
 
 
 def test_only_rows_of_one_model_and_one_key_share_a_batch() -> None:
@@ -113,13 +187,3 @@ def test_rows_of_one_job_may_spread_over_batches_and_none_is_lost() -> None:
     batcher.add(many)
     positions = [row.position for batch in iter(batcher.form, []) for row in batch]
     assert sorted(positions) == list(range(9))
-
-
-def test_clear_gives_the_jobs_back_in_order_of_arrival() -> None:
-    batcher = Batcher(BUDGET)
-    works = [work([at + 1, 3], model=f"m{at % 2}") for at in range(6)]
-    for each in works:
-        batcher.add(each)
-
-    assert batcher.clear() == works
-    assert not len(batcher)

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 from stoker_tasks.errors import Internal, InvalidInput, ModelLoadFailed, Poison, UnknownTask
 from stoker_tasks.result import Success
-from stoker_workers.engine.batcher import Budget
 from stoker_workers.engine.delivery import Delivery, Outcome
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import ModelKey, WarmModel
+from stoker_workers.engine.window import Budget
 from tests.doubles.model import FakeModel, FakeModels
 
 
@@ -64,6 +64,7 @@ def delivery(
         args=(),
         kwargs={"inputs": words},
         submitted=time.time(),
+        priority=3,
         redelivered=redelivered,
         handle=None,
     )

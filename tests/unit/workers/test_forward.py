@@ -8,10 +8,10 @@ import pytest
 
 from stoker_tasks.errors import Internal, InvalidInput, OutOfMemory
 from stoker_tasks.job import Job
-from stoker_workers.engine.batcher import Row
 from stoker_workers.engine.delivery import Delivery, Work
 from stoker_workers.engine.forward import is_out_of_memory, run
 from stoker_workers.engine.model import Chunk, Output, Prepared
+from stoker_workers.engine.window import Row
 
 
 class Model:
@@ -44,7 +44,14 @@ class Model:
 
 def outcome(model: Model, lengths: Sequence[int]) -> dict[int, Any]:
     delivery = Delivery(
-        id="", celery_task="", args=(), kwargs={}, submitted=0.0, redelivered=False, handle=None
+        id="",
+        celery_task="",
+        args=(),
+        kwargs={},
+        submitted=0.0,
+        priority=3,
+        redelivered=False,
+        handle=None,
     )
     rows = [Row(Work(delivery), at, Chunk({}, length), at) for at, length in enumerate(lengths)]
     given: dict[int, Any] = {}

@@ -83,6 +83,7 @@ class Intake:
             args=request.args,
             kwargs=request.kwargs,
             submitted=float(submitted),
+            priority=_priority(request),
             redelivered=bool(request.delivery_info.get("redelivered")),
             handle=request,
         )
@@ -96,3 +97,9 @@ class Intake:
     def _register_all(self) -> None:
         foreign, self._foreign = self._foreign, {}
         self._client.zadd(keys.QUEUED, foreign, nx=True)
+
+
+def _priority(request: Any) -> int:
+    # A stock message without one counts as highest, as on kombu's lists.
+    priority = request.delivery_info.get("priority")
+    return priority if isinstance(priority, int) else 0

@@ -1,54 +1,54 @@
 """Chooses which waiting rows share the next forward pass.
 
-A batch is formed only when the device is free, so it holds what has come in meanwhile. Rows of one
-kind wait in order of arrival. The oldest of all is the seed of the next batch, so none starves;
-from the first `window` rows of its kind, sorted by length, its nearest neighbours join it as long
-as padding stays cheap.
+A batch is formed only when the device is free, so it holds what has come in meanwhile. Its seed is
+chosen in three steps:
+
+1. the priority: the highest that waits, but now and then the lowest, so that it never starves;
+2. the model: the one that has had the device for the shortest time, so that a busy model takes
+   nothing from a quiet one (virtual device-seconds, as in fair queueing);
+3. the row: the oldest.
+
+From the rows that may share a pass with the seed, sorted by length, its neighbours join it.
 """
 
 from collections import deque
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator
 from itertools import islice
+from typing import Final
 
 from stoker_workers.engine.delivery import Work
-from stoker_workers.engine.model import Chunk
+from stoker_workers.engine.model import ModelKey
+from stoker_workers.engine.window import Budget, Row, grow
+
+# Every so many batches one is seeded by the lowest priority that waits.
+_LOW_TURN: Final = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """How large a batch may grow.
+class _Kind:
+    """The rows that may share a forward pass, by priority and in order of arrival."""
 
-    Attributes:
-        tokens: The most padded tokens: rows times the longest of them. A single row may be larger.
-        rows: The most rows.
-        window: From how many rows, in order of arrival, a batch is chosen.
-        efficiency: The least share of useful tokens among the padded ones.
-        overhead: Padding up to this many tokens is cheaper than another forward pass.
-    """
+    def __init__(self, model: ModelKey) -> None:
+        self.model = model
+        self.lines: dict[int, deque[Row]] = {}
 
-    tokens: int
-    rows: int = 64
-    window: int = 256
-    efficiency: float = 0.9
-    overhead: int = 16
+    def add(self, priority: int, row: Row) -> None:
+        self.lines.setdefault(priority, deque()).append(row)
 
+    def rows(self, first: int) -> Iterator[Row]:
+        """Go through all rows, those of one priority first, then from the highest down."""
+        yield from self.lines[first]
+        for priority in sorted(self.lines):
+            if priority != first:
+                yield from self.lines[priority]
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """One chunk of one job, waiting for the device.
-
-    Attributes:
-        work: The job.
-        position: Which of its chunks this is.
-        chunk: The chunk.
-        arrival: A number that grows with each job that becomes ready.
-    """
-
-    work: Work
-    position: int
-    chunk: Chunk
-    arrival: int
+    def take(self, rows: list[Row]) -> None:
+        taken = set(map(id, rows))
+        for priority in {row.work.delivery.priority for row in rows}:
+            left = deque(row for row in self.lines[priority] if id(row) not in taken)
+            if left:
+                self.lines[priority] = left
+            else:
+                del self.lines[priority]
 
 
 class Batcher:
@@ -60,78 +60,53 @@ class Batcher:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._kinds: dict[Hashable, deque[Row]] = {}
+        self._kinds: dict[Hashable, _Kind] = {}
+        self._used: dict[ModelKey, float] = {}
         self._arrivals = 0
+        self._batches = 0
 
     def __len__(self) -> int:
-        return sum(len(rows) for rows in self._kinds.values())
+        return sum(len(line) for kind in self._kinds.values() for line in kind.lines.values())
 
     def add(self, work: Work) -> None:
         """Let a preprocessed job's rows wait."""
         assert work.prepared is not None
+        assert work.key is not None
         self._arrivals += 1
+        self._join(work.key)
         for position, chunk in enumerate(work.prepared.chunks):
             # A suspect is of a kind of its own.
-            kind = (work.key, chunk.key, id(work) if work.alone else None)
-            rows = self._kinds.setdefault(kind, deque())
-            rows.append(Row(work, position, chunk, self._arrivals))
+            name = (work.key, chunk.key, id(work) if work.alone else None)
+            kind = self._kinds.setdefault(name, _Kind(work.key))
+            kind.add(work.delivery.priority, Row(work, position, chunk, self._arrivals))
 
     def form(self) -> list[Row]:
         """Take the rows of the next forward pass; an empty list if none wait."""
         if not self._kinds:
             return []
-        kind = min(self._kinds, key=lambda each: self._kinds[each][0].arrival)
-        rows = self._kinds[kind]
-        window = list(islice(rows, self._budget.window))
-        chosen = grow(window, self._budget)
-        taken = set(map(id, chosen))
-        for _ in window:
-            rows.popleft()
-        rows.extendleft(row for row in reversed(window) if id(row) not in taken)
-        if not rows:
-            del self._kinds[kind]
+        self._batches += 1
+        waiting = {priority for kind in self._kinds.values() for priority in kind.lines}
+        low_turn = self._batches % _LOW_TURN == 0
+        priority = max(waiting) if low_turn else min(waiting)
+        name, kind = min(
+            ((name, kind) for name, kind in self._kinds.items() if priority in kind.lines),
+            key=lambda each: (self._used[each[1].model], each[1].lines[priority][0].arrival),
+        )
+        chosen = grow(list(islice(kind.rows(priority), self._budget.window)), self._budget)
+        kind.take(chosen)
+        if not kind.lines:
+            del self._kinds[name]
         return chosen
 
-    def clear(self) -> list[Work]:
-        """Take all waiting jobs out, in order of arrival."""
-        rows = [row for kind in self._kinds.values() for row in kind]
-        self._kinds.clear()
-        rows.sort(key=lambda row: (row.arrival, row.position))
-        return list(dict.fromkeys(row.work for row in rows))
+    def charge(self, model: ModelKey, seconds: float) -> None:
+        """Count device time for a model: what it has had decides when its turn comes."""
+        self._used[model] = self._used.get(model, 0.0) + seconds
 
-
-def grow(window: Sequence[Row], budget: Budget) -> list[Row]:
-    """Choose a batch around the oldest row of a window.
-
-    Args:
-        window: Rows that may share a pass, in order of arrival; at least one.
-        budget: How large the batch may grow.
-
-    Returns:
-        The first row and those nearest to it in length, as many as the budget allows.
-    """
-    order = sorted(range(len(window)), key=lambda index: window[index].chunk.length)
-    low = high = order.index(0)
-    lengths = [window[index].chunk.length for index in order]
-    longest = useful = lengths[low]
-    while high - low + 1 < budget.rows:
-        count = high - low + 1
-        # In padding, a shorter neighbour costs its own, a longer one everybody's.
-        shorter = longest - lengths[low - 1] if low > 0 else None
-        longer = (lengths[high + 1] - longest) * count if high + 1 < len(lengths) else None
-        if shorter is None and longer is None:
-            break
-        if longer is None or (shorter is not None and shorter <= longer):
-            low, gain, width = low - 1, lengths[low - 1], longest
-            back = (low + 1, high)
-        else:
-            high, gain, width = high + 1, lengths[high + 1], lengths[high + 1]
-            back = (low, high - 1)
-        padded = (count + 1) * width
-        waste = padded - useful - gain
-        cheap = waste <= budget.overhead or useful + gain >= budget.efficiency * padded
-        if padded > budget.tokens or not cheap:
-            low, high = back
-            break
-        longest, useful = width, useful + gain
-    return [window[order[at]] for at in range(low, high + 1)]
+    def _join(self, model: ModelKey) -> None:
+        """Let a model in that had nothing waiting: it has saved up no claim to the device."""
+        active = {kind.model for kind in self._kinds.values()}
+        if model not in active:
+            floor = min((self._used[each] for each in active), default=0.0)
+            self._used[model] = max(self._used.get(model, 0.0), floor)
+            # Models of the past are forgotten with the next one that comes.
+            self._used = {each: self._used[each] for each in active | {model}}

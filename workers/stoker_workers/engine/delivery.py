@@ -21,6 +21,7 @@ class Delivery:
         args: Its positional arguments.
         kwargs: Its keyword arguments.
         submitted: Seconds since the epoch at which it was submitted or, failing that, arrived.
+        priority: As the message has it: 0 is served first.
         redelivered: Whether it was delivered before, to a worker that did not end it.
         handle: The broker's own record of it; the engine never looks inside.
     """
@@ -30,6 +31,7 @@ class Delivery:
     args: Sequence[Any] = field(repr=False)
     kwargs: Mapping[str, Any] = field(repr=False)
     submitted: float
+    priority: int
     redelivered: bool
     handle: Any = field(repr=False)
 

@@ -17,12 +17,13 @@ from uuid import uuid4
 from stoker_tasks.errors import Canceled, Internal, Poison, StokerError
 from stoker_tasks.result import Artifact, Success, Timing
 from stoker_tasks.wire import read_job
-from stoker_workers.engine.batcher import Batcher, Budget, Row
+from stoker_workers.engine.batcher import Batcher
 from stoker_workers.engine.delivery import Delivery, Outcome, Outlet, Work
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.forward import Pass, run
 from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import ModelKey, WarmModel
+from stoker_workers.engine.window import Budget, Row
 
 logger = logging.getLogger(__name__)
 
@@ -214,6 +215,9 @@ class Flow:
             work.batch, work.batch_size = batch, len(works)
         for each in run(model, rows):
             self._keep(each)
+        assert works[0].key is not None
+        with self._ready:
+            self._batcher.charge(works[0].key, time.monotonic() - now)
 
     def _keep(self, each: Pass) -> None:
         """Give a pass's outputs to their jobs, and send on the jobs that it completes."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker_tasks.errors import Internal, OutOfMemory, StokerError
-from stoker_workers.engine.batcher import Row
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.model import WarmModel
+from stoker_workers.engine.window import Row
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,8 @@ class Chunk:
 
     Attributes:
         features: What the model room made of it; the engine never looks inside.
-        length: Its size along the padded axis (tokens, pixels, frames); at least 1.
+        length: Its size along the padded axis, at least 1: tokens of text, or as many pixels or
+            frames as cost about as much as a token.
         key: What must be equal for two chunks of one model to share a forward pass.
     """
 

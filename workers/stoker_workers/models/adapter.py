@@ -68,8 +68,8 @@ class Adapter(ABC):
         device: Where the model is.
 
     Attributes:
-        token_size: How much of a chunk's length costs about as much as one token of text: images
-            and sounds are measured in other units.
+        token_size: How many of a row's units cost about as much as one token of text: images and
+            sounds are measured in other units.
     """
 
     token_size: ClassVar[int] = 1
@@ -101,7 +101,7 @@ class Adapter(ABC):
         chunks = [
             Chunk(
                 {"inputs": row.inputs, "parameters": stages.forward},
-                max(row.length, 1),
+                max(row.length // self.token_size, 1),
                 (parameters, tuple(sorted(row.inputs)), row.key),
             )
             for rows in items
