@@ -71,6 +71,11 @@ class Process:
             if output:
                 output.close()
 
+    @property
+    def pid(self) -> int:
+        """The process ID of its guard."""
+        return self._guard.pid
+
     def poll(self) -> int | None:
         """Give the exit status (128 + N after signal N), or None while it runs."""
         return self._guard.poll()

@@ -1,6 +1,5 @@
 """Real processes, ended in every way there is: none of their descendants may live on."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -33,7 +32,7 @@ DEAF += "time.sleep(600)"
 
 def test_stop_ends_the_whole_family_a_daemon_included(tmp_path: Path) -> None:
     process = start(FAMILY, tmp_path)
-    family = descendants(os.getpid(), 5)
+    family = family_of(process.pid, 5)
 
     process.stop()
 
@@ -86,7 +85,7 @@ def test_a_killed_parent_leaves_no_descendant_and_no_folder(
         ]
     )
     wait_for(lambda: "ready" in read(tmp_path / "log"))
-    family = descendants(parent.pid, 5)
+    family = family_of(parent.pid, 6)
 
     parent.send_signal(fatal)
     parent.wait()
@@ -97,7 +96,7 @@ def test_a_killed_parent_leaves_no_descendant_and_no_folder(
 
 def test_a_killed_guard_takes_its_command_with_it(tmp_path: Path) -> None:
     process = start(DEAF, tmp_path)
-    guard, command = descendants(os.getpid(), 2)
+    guard, command = family_of(process.pid, 2)
 
     guard.kill()
 
@@ -107,7 +106,7 @@ def test_a_killed_guard_takes_its_command_with_it(tmp_path: Path) -> None:
 
 def test_what_a_command_leaves_behind_ends_with_it(tmp_path: Path) -> None:
     process = start(FAMILY.replace("time.sleep(600)\n", "time.sleep(0.5)\n"), tmp_path)
-    family = descendants(os.getpid(), 5)
+    family = family_of(process.pid, 5)
 
     assert process.wait() == 0
 
@@ -133,7 +132,7 @@ def test_a_command_that_does_not_exist_is_reported(tmp_path: Path) -> None:
 
 def test_a_wait_that_is_cut_short_ends_the_command(tmp_path: Path) -> None:
     process = start(DEAF, tmp_path, grace=0.1)
-    family = descendants(os.getpid(), 2)
+    family = family_of(process.pid, 2)
 
     def pause(seconds: float) -> None:
         raise Interrupted
@@ -154,9 +153,11 @@ def read(log: Path) -> str:
     return log.read_text() if log.exists() else ""
 
 
-def descendants(pid: int, count: int) -> list[psutil.Process]:
-    wait_for(lambda: len(psutil.Process(pid).children(recursive=True)) == count)
-    return psutil.Process(pid).children(recursive=True)
+def family_of(pid: int, count: int) -> list[psutil.Process]:
+    """Wait until a process and its descendants are so many, and list them."""
+    root = psutil.Process(pid)
+    wait_for(lambda: len(root.children(recursive=True)) == count - 1)
+    return [root, *root.children(recursive=True)]
 
 
 def gone(processes: list[psutil.Process]) -> bool:
