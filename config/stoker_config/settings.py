@@ -37,6 +37,8 @@ class Settings(BaseSettings):
             killed; or `stock`, kombu's own transport, slower.
         lease: Seconds after which the jobs of a silent worker go to another one (`stoker` only;
             kombu's own transport waits an hour).
+        hang_timeout: Seconds after which a forward pass counts as hung; the worker process then
+            ends, and its jobs run again.
         worker_id: What a supervisor calls the worker process that it has started; not for people.
         prefetch: How many jobs a worker holds at most, running and waiting.
         inline_limit: Bytes of JSON above which inputs leave the message for the artifact store.
@@ -67,6 +69,7 @@ class Settings(BaseSettings):
     batch_tokens: int | None = Field(default=None, ge=1)
     transport: Literal["stoker", "stock"] = "stoker"
     lease: float = Field(default=60.0, gt=0)
+    hang_timeout: float = Field(default=1800.0, gt=0)
     worker_id: str = ""
     prefetch: int = Field(default=768, ge=1)
     inline_limit: int = Field(default=64 * KIB, ge=1)

@@ -3,8 +3,8 @@
 Its inputs are texts; a row's length is the number of its words. What it gives has the shape of
 its task: the text stands in it as a label, a filled mask or a continued text. Words steer it:
 `sleep=0.5` makes the forward pass take that long, `fail` makes it raise, `oom=3` makes it run out
-of memory in a batch of more than three rows, `kill` ends the process, `bad` is refused by
-preprocessing.
+of memory in a batch of more than three rows, `kill` ends the process, `fault` loses the device,
+`bad` is refused by preprocessing.
 """
 
 import os
@@ -50,10 +50,12 @@ class FakeModel:
         words = " ".join(texts)
         for seconds in re.findall(r"sleep=([\d.]+)", words):
             time.sleep(float(seconds))
+        if "fault" in words.split():
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if "kill" in words.split():
             os.kill(os.getpid(), signal.SIGKILL)
         if "fail" in words.split():
-            raise ValueError("a row of this batch cannot be computed")
+            raise ValueError(f"as libraries do, this quotes its input: {words}")
         for limit in re.findall(r"oom=(\d+)", words):
             if len(chunks) > int(limit):
                 raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")

@@ -88,6 +88,32 @@ def test_a_job_that_kills_its_workers_is_given_up_and_the_others_succeed(
     assert not client.discard(letter.id)
 
 
+def test_a_lost_device_ends_the_process_and_the_guilty_job_is_given_up(
+    client: Client, supervised: Worker
+) -> None:
+    handles = client.submit_many([text("sleep=0.5"), text("good"), text("fault"), text("fine")])
+
+    results = [dict(client.as_completed(handles, timeout=90))[each] for each in handles]
+
+    assert [isinstance(each, Success) for each in results] == [True, True, False, True]
+    assert isinstance(results[2], Failure)
+    assert results[2].error == "poison"
+    assert "this worker ends: stoker-forward ended" in supervised.lines()
+    assert "is started again" in supervised.lines()
+
+
+def test_a_hung_device_ends_the_process_and_others_get_its_jobs(
+    client: Client, redis_url: str, tmp_path: Path
+) -> None:
+    with worker(redis_url, tmp_path, supervised=True, lease=3600, hang_timeout=1) as running:
+        hung = client.submit(text("sleep=3600"))
+        until(lambda: hung.status().state is State.RUNNING)
+        other = client.submit(text("after"))
+
+        assert isinstance(other.wait(timeout=30), Success)
+        assert "this worker ends: a batch has run for more than 1 s" in running.lines()
+
+
 def test_told_to_end_it_lets_the_batch_finish_and_leaves_nothing(
     client: Client, server: Any, supervised: Worker
 ) -> None:

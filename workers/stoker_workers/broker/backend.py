@@ -68,6 +68,10 @@ _CALL_KEYS: Final = 500
 _CALL_BYTES: Final = 8 * 1024 * 1024
 
 
+# A result's key, its text, and the seconds for which it is kept.
+Stored = tuple[Any, Any, int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deliveries:
     """The deliveries of jobs whose results are stored together.
@@ -95,21 +99,24 @@ class CollectingBackend(RedisBackend):
         self._store: Any = None
 
     @contextmanager
-    def collect(self, deliveries: Deliveries | None = None) -> Iterator[None]:
+    def collect(self, deliveries: Deliveries | None = None) -> Iterator[dict[str, Stored]]:
         """Hold this thread's results back, and store them all when the context ends.
 
         If the context ends with an exception, nothing is stored.
 
         Args:
             deliveries: The deliveries to acknowledge with the results.
+
+        Yields:
+            The results, by their jobs' IDs, as they are collected.
         """
-        results: list[tuple[Any, Any, int]] = []
+        results: dict[str, Stored] = {}
         self._collected.results = results
         try:
-            yield
+            yield results
         finally:
             self._collected.results = None
-        for call in _calls(results):
+        for call in _calls(list(results.values())):
             # Storing is fenced, so it may be repeated until the server is back.
             self.ensure(self._store_all, (call, deliveries or Deliveries()), max_retries=None)
 
@@ -121,16 +128,21 @@ class CollectingBackend(RedisBackend):
 
     def set(self, key: Any, value: Any, expires: Any = None, **retry_policy: Any) -> Any:
         """Store a key, or hold it back while results are collected."""
-        results = self._collecting()
-        if results is None or not _is_result(key) or len(value) > self._MAX_STR_VALUE_SIZE:
+        if not _is_result(key) or len(value) > self._MAX_STR_VALUE_SIZE:
             return super().set(key, value, expires=expires, **retry_policy)
-        results.append((key, value, int(self.expires if expires is None else expires) or 0))
+        stored = (key, value, int(self.expires if expires is None else expires) or 0)
+        results = self._collecting()
+        if results is None:
+            # Fenced like the others, and the job is known as queued no longer.
+            return self.ensure(self._store_all, ([stored], Deliveries()), **retry_policy)
+        # The first state that Celery gives a job stands: what fails later is not the job's.
+        results.setdefault(_job_id(key), stored)
         return None
 
-    def _collecting(self) -> list[tuple[Any, Any, int]] | None:
+    def _collecting(self) -> dict[str, Stored] | None:
         return getattr(self._collected, "results", None)
 
-    def _store_all(self, results: list[tuple[Any, Any, int]], deliveries: Deliveries) -> None:
+    def _store_all(self, results: list[Stored], deliveries: Deliveries) -> None:
         if self._store is None:
             self._store = self.client.register_script(_STORE)
         late = self._store(
@@ -160,8 +172,8 @@ def _text(key: Any) -> str:
     return key.decode() if isinstance(key, bytes) else str(key)
 
 
-def _calls(results: list[tuple[Any, Any, int]]) -> Iterator[list[tuple[Any, Any, int]]]:
-    call: list[tuple[Any, Any, int]] = []
+def _calls(results: list[Stored]) -> Iterator[list[Stored]]:
+    call: list[Stored] = []
     size = 0
     for result in results:
         if call and (len(call) >= _CALL_KEYS or size + len(result[1]) > _CALL_BYTES):

@@ -1,6 +1,7 @@
 """Tells Celery, and the job's caller through it, what becomes of deliveries."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -8,17 +9,24 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
+import redis
+from billiard.einfo import ExceptionInfo
 from celery.exceptions import Reject
+from celery.states import FAILURE
 from celery.worker import state
+from kombu.exceptions import OperationalError
 
 from stoker_config import keys
-from stoker_tasks.errors import Poison
+from stoker_tasks.errors import Internal, Poison
 from stoker_tasks.result import Success
 from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.ledger import Ledger, ledger_of
 from stoker_workers.broker.tasks import outcome
 from stoker_workers.engine.delivery import Delivery, Outcome
+from stoker_workers.engine.faults import log_fault
+
+logger = logging.getLogger(__name__)
 
 _MS: Final = 1000.0
 _DEATHS_SECONDS: Final = 7 * 86_400
@@ -76,12 +84,7 @@ class CeleryOutlet:
 
     def dropped(self, deliveries: Sequence[Delivery]) -> None:
         """Have Celery conclude these as revoked."""
-        ids = [delivery.id for delivery in deliveries]
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.zrem(keys.RUNNING, *ids)
-            pipe.zrem(keys.QUEUED, *ids)
-            pipe.hdel(keys.PLACED, *ids)
-            pipe.execute()
+        self._forget([delivery.id for delivery in deliveries])
         self._calls.put(partial(_conclude_revoked, deliveries))
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
@@ -93,16 +96,39 @@ class CeleryOutlet:
         kept = [(delivery, result) for delivery, result in outcomes if id(delivery) not in gone]
         if not kept:
             return
-        ledger = ledger_of(kept[0][0].handle)
-        deliveries = _deliveries(ledger, [delivery for delivery, _ in kept])
-        self._keep_dead([each for each, result in kept if isinstance(result, Poison)])
-        with kept[0][0].handle.task.backend.collect(deliveries):
-            traced = [(each.handle, _trace(each.handle, result)) for each, result in kept]
+        try:
+            self._finish(kept)
+        except Exception:
+            # The server went away under it: another delivery of these jobs is to end them.
+            self._forget([delivery.id for delivery, _ in kept], queued=False)
+            self._calls.put(partial(_give_back, [delivery for delivery, _ in kept]))
+            raise
+
+    def _finish(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
+        ledger = ledger_of(outcomes[0][0].handle)
+        deliveries = _deliveries(ledger, [delivery for delivery, _ in outcomes])
+        self._keep_dead([each for each, result in outcomes if isinstance(result, Poison)])
+        with outcomes[0][0].handle.task.backend.collect(deliveries) as stored:
+            traced = [(each.handle, _trace(each.handle, result)) for each, result in outcomes]
+        # A job whose result nobody wants is not stored, and so not acknowledged by storing it.
+        unstored = [each.id for each, _ in outcomes if each.id not in stored]
+        if unstored:
+            self._forget(unstored)
         if ledger is not None:
-            ledger.acknowledged(deliveries.tags.values())
+            ledger.acknowledged([tag for id, tag in deliveries.tags.items() if id in stored])
+            ledger.acknowledge([deliveries.tags[id] for id in unstored])
         # Celery is told last. On kombu's own transport this is what acknowledges: a crash before
         # it repeats the jobs, and loses none.
         self._calls.put(partial(_conclude, traced))
+
+    def _forget(self, ids: Sequence[str], *, queued: bool = True) -> None:
+        """Take jobs off the list of those that run, and of those that are queued."""
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.zrem(keys.RUNNING, *ids)
+            if queued:
+                pipe.zrem(keys.QUEUED, *ids)
+                pipe.hdel(keys.PLACED, *ids)
+            pipe.execute()
 
     def _keep_dead(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
@@ -133,7 +159,27 @@ def _is_revoked(request: Any) -> bool:
 
 
 def _trace(request: Any, result: Outcome) -> tuple[int, Any, float]:
-    """Run Celery's tracer for one job, as its pool would; gives what `on_success` takes."""
+    """Run Celery's tracer for one job, and let no job's message harm the others."""
+    try:
+        return _run_tracer(request, result)
+    except (redis.ConnectionError, redis.TimeoutError, OperationalError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a link, an errback or a chord makes no sense
+        log_fault(logger, "Celery's tracer failed", error)
+        failure = Internal(f"the job's links could not be followed: {type(error).__name__}")
+        request.task.backend.store_result(request.id, failure, FAILURE)
+        return 1, _as_raised(failure), 0.0
+
+
+def _as_raised(failure: Internal) -> ExceptionInfo:
+    try:
+        raise failure
+    except Internal:
+        return ExceptionInfo()
+
+
+def _run_tracer(request: Any, result: Outcome) -> tuple[int, Any, float]:
+    """Run Celery's tracer as its pool would; gives what `on_success` takes."""
     args, kwargs, embed = request._payload
     context = request.request_dict
     context.update(
@@ -170,6 +216,12 @@ def _conclude(traced: Sequence[tuple[Any, tuple[int, Any, float]]]) -> None:
             request.reject(requeue=value.requeue)
         else:
             request.on_success((failed, value, runtime))
+
+
+def _give_back(deliveries: Sequence[Delivery]) -> None:
+    for delivery in deliveries:
+        state.task_ready(delivery.handle)
+        delivery.handle.reject(requeue=True)
 
 
 def _conclude_revoked(deliveries: Sequence[Delivery]) -> None:

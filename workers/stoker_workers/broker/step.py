@@ -19,6 +19,7 @@ from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.intake import Intake
 from stoker_workers.broker.outlet import CeleryOutlet
 from stoker_workers.broker.transport import ledgers
+from stoker_workers.broker.watchdog import Watchdog
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
 
@@ -94,6 +95,8 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             # Before the consumer starts, so that no cold worker takes jobs.
             self.engine.preload()
             self.engine.flow.start()
+            self.watchdog = Watchdog(lambda: self.engine.flow.trouble(settings.hang_timeout))
+            self.watchdog.start()
             self.announcer.start()
 
         def stop(self, worker: Any) -> None:
@@ -104,6 +107,7 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
 
         def _end(self, seconds: float) -> None:
             self.announcer.stop()
+            self.watchdog.stop()
             if not self.engine.flow.stop(seconds):
                 logger.error("a stage did not end in %.0f s; its jobs run again", seconds)
             # First what the last batch completed is acknowledged; then all else goes back to the

@@ -20,7 +20,7 @@ from stoker_tasks.wire import read_job
 from stoker_workers.engine.batcher import Batcher
 from stoker_workers.engine.delivery import Delivery, Outcome, Outlet, Work
 from stoker_workers.engine.faults import log_fault
-from stoker_workers.engine.forward import Pass, run
+from stoker_workers.engine.forward import DeviceFault, Pass, run
 from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.window import Budget, Row
@@ -65,6 +65,7 @@ class Flow:
         self._ready = threading.Condition()
         self._done: SimpleQueue[_Done] = SimpleQueue()
         self._stopping = False
+        self._busy_since: float | None = None
         self._threads = [
             threading.Thread(target=self._loop, args=(stage,), name=f"stoker-{name}", daemon=True)
             for name, stage in (
@@ -104,6 +105,20 @@ class Flow:
         postprocess.join(timeout)
         preprocess.join(timeout)
         return not any(thread.is_alive() for thread in self._threads)
+
+    def trouble(self, hang_seconds: float) -> str | None:
+        """Say why this engine does no work any more; None if it does.
+
+        Args:
+            hang_seconds: How long a batch may take before the device counts as hung.
+        """
+        since = self._busy_since
+        if since is not None and time.monotonic() - since > hang_seconds:
+            return f"a batch has run for more than {hang_seconds:.0f} s"
+        dead = [thread.name for thread in self._threads if not thread.is_alive()]
+        if dead and not self._stopping:
+            return f"{', '.join(dead)} ended"
+        return None
 
     def _loop(self, stage: Callable[[], bool]) -> None:
         while stage():
@@ -174,6 +189,10 @@ class Flow:
             rows = self._still_wanted(rows)
             if rows:
                 self._forward(rows)
+        except DeviceFault as error:
+            # The stage ends here; `trouble` tells, and whoever watches ends the process.
+            log_fault(logger, "the device is lost", error)
+            return False
         except Exception as error:  # noqa: BLE001 - the stage must outlive any batch
             log_fault(logger, "a batch failed", error)
             for work in _works(rows):
@@ -213,8 +232,10 @@ class Flow:
         batch = uuid4().hex[:12]
         for work in works:
             work.batch, work.batch_size = batch, len(works)
+        self._busy_since = now
         for each in run(model, rows):
             self._keep(each)
+        self._busy_since = None
         assert works[0].key is not None
         with self._ready:
             self._batcher.charge(works[0].key, time.monotonic() - now)

@@ -21,6 +21,10 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
+class DeviceFault(Exception):
+    """The device is lost to this process: no forward pass will succeed in it any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """What one forward pass gave.
@@ -43,6 +47,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
+def is_device_fault(error: BaseException) -> bool:
+    """Tell whether an exception means that the process can use its device no longer.
+
+    After an illegal access or a failed assertion on a GPU, CUDA answers every call with the same
+    error until the process ends.
+    """
+    if is_out_of_memory(error):
+        return False
+    return type(error).__name__ == "AcceleratorError" or str(error).startswith("CUDA error:")
+
+
 def run(model: WarmModel, rows: Sequence[Row]) -> Iterator[Pass]:
     """Run rows of one kind, together if that works, in halves if it does not.
 
@@ -56,6 +71,9 @@ def run(model: WarmModel, rows: Sequence[Row]) -> Iterator[Pass]:
 
     Yields:
         The passes that succeeded, and one for each row that failed alone.
+
+    Raises:
+        DeviceFault: The process has to end; its jobs run again elsewhere, each alone.
     """
     began = time.monotonic()
     fault: Exception
@@ -68,6 +86,10 @@ def run(model: WarmModel, rows: Sequence[Row]) -> Iterator[Pass]:
     else:
         yield Pass(rows, outputs, time.monotonic() - began)
         return
+    if is_device_fault(fault):
+        raise DeviceFault(
+            f"{type(fault).__name__} in a forward pass of {len(rows)} rows"
+        ) from fault
     # Outside the handler: its traceback would keep the failed pass's tensors in memory.
     if len(rows) > 1:
         middle = len(rows) // 2
