@@ -46,7 +46,7 @@ class JobConsumer(Consumer):
             try:
                 _check(message)
                 take(message)
-            except (*self.connection_errors, *self.channel_errors):
+            except self.connection_errors:
                 raise
             except StokerError as error:
                 self._refuse(message, error)
@@ -98,7 +98,7 @@ class JobConsumer(Consumer):
         backend = self.app.backend
         try:
             backend.mark_as_failure(job_id, error, request=context)
-        except (*self.connection_errors, *self.channel_errors):
+        except self.connection_errors:
             raise
         except Exception as fault:  # noqa: BLE001 - its errbacks or its chord make no sense
             log_fault(logger, "a refused message's errbacks or chord failed", fault)

@@ -115,8 +115,9 @@ class CeleryOutlet:
         if unstored:
             self._forget(unstored)
         if ledger is not None:
-            ledger.acknowledged([tag for id, tag in deliveries.tags.items() if id in stored])
-            ledger.acknowledge([deliveries.tags[id] for id in unstored])
+            ledger.acknowledged(tag for job, tag in deliveries.tags.items() if job in stored)
+            if unstored:
+                ledger.acknowledge([deliveries.tags[job] for job in unstored])
         # Celery is told last. On kombu's own transport this is what acknowledges: a crash before
         # it repeats the jobs, and loses none.
         self._calls.put(partial(_conclude, traced))

@@ -1,0 +1,111 @@
+"""What Stoker relies on in Celery and kombu beyond their documented interfaces, checked at start.
+
+A release that renames one of these must stop a worker with a clear message, not lose its jobs.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from types import CodeType
+from typing import Any, Final
+
+from celery.exceptions import ImproperlyConfigured
+
+_REDIS: Final = "kombu.transport.redis"
+_VIRTUAL: Final = "kombu.transport.virtual.base"
+
+# Module, then a name in it. `Class.name` is an attribute of the class; `Class().name` is one that
+# its __init__ sets, or a class it inherits from.
+RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
+    # Celery: a worker's pool is given its work through this, and the engine stands before it.
+    ("celery.worker.components", "Pool.create"),
+    ("celery.worker.worker", "WorkController._process_task"),
+    # Celery: what a request shows, and what its tracer is called with.
+    ("celery.worker.request", "Request._payload"),
+    ("celery.worker.request", "Request()._request_dict"),
+    ("celery.worker.request", "Request()._argsrepr"),
+    ("celery.worker.request", "Request()._kwargsrepr"),
+    ("celery.worker.request", "Request.on_success"),
+    ("celery.app.trace", "build_tracer"),
+    ("celery.worker.state", "task_accepted"),
+    ("celery.worker.state", "revoked"),
+    # Celery: the consumer's answers to messages that make no task.
+    ("celery.worker.consumer.consumer", "Consumer.create_task_handler"),
+    ("celery.worker.consumer.consumer", "Consumer.on_unknown_task"),
+    ("celery.worker.consumer.consumer", "Consumer.on_unknown_message"),
+    ("celery.worker.consumer.consumer", "Consumer.on_invalid_task"),
+    ("celery.worker.consumer.consumer", "Consumer.on_decode_error"),
+    # Celery: a result is written by these, and fits below this size.
+    ("celery.backends.redis", "RedisBackend.set"),
+    ("celery.backends.redis", "RedisBackend.ensure"),
+    ("celery.backends.redis", "RedisBackend._MAX_STR_VALUE_SIZE"),
+    # Celery: the message that a producer sends.
+    ("celery.app.amqp", "AMQP.as_task_v2"),
+    # kombu: how a channel asks for messages and reads them.
+    (_REDIS, "Channel._brpop_start"),
+    (_REDIS, "Channel._brpop_read"),
+    (_REDIS, "Channel._brpop_sent_at"),
+    (_REDIS, "Channel._in_poll"),
+    (_REDIS, "Channel._poll_error"),
+    (_REDIS, "Channel._create_client"),
+    (_REDIS, "Channel._get_pool"),
+    (_REDIS, "Channel._q_for_pri"),
+    (_REDIS, "Channel._fanout_queues"),
+    (_REDIS, "Channel()._queue_cycle"),
+    (_REDIS, "SentinelChannel"),
+    (_VIRTUAL, "Channel._lookup"),
+    (_VIRTUAL, "Channel()._active_queues"),
+    (_VIRTUAL, "Transport._deliver"),
+    (_VIRTUAL, "Message()._raw"),
+    # kombu: the poller that hears the answers.
+    (_REDIS, "MultiChannelPoller()._fd_to_chan"),
+    (_REDIS, "MultiChannelPoller._client_registered"),
+    (_REDIS, "MultiChannelPoller._register"),
+    (_REDIS, "MultiChannelPoller.on_readable"),
+    # kombu: what acknowledges and gives back.
+    (_REDIS, "QoS._remove_from_indices"),
+    (_REDIS, "QoS.restore_by_tag"),
+    (_REDIS, "QoS.restore_visible"),
+    (_VIRTUAL, "QoS.restore_unacked_once"),
+    (_VIRTUAL, "QoS._flush"),
+    (_VIRTUAL, "QoS()._delivered"),
+    (_VIRTUAL, "QoS()._dirty"),
+    (_VIRTUAL, "QoS()._on_collect"),
+    # kombu: the table of transports by name.
+    ("kombu.transport", "TRANSPORT_ALIASES"),
+)
+
+
+def check() -> None:
+    """Make sure that the installed Celery and kombu have all that is relied on.
+
+    Raises:
+        ImproperlyConfigured: Something is missing; the message names it and the versions.
+    """
+    missing = [f"{module}:{name}" for module, name in RELIED_ON if not _has(module, name)]
+    if missing:
+        raise ImproperlyConfigured(
+            f"Celery {version('celery')} with kombu {version('kombu')} lacks what this version of "
+            f"Stoker relies on: {', '.join(missing)}. Install the versions that Stoker's "
+            "requirements name"
+        )
+
+
+def _has(module: str, name: str) -> bool:
+    try:
+        found: Any = import_module(module)
+    except ImportError:
+        return False
+    owner, _, attribute = name.rpartition(".")
+    if not owner:
+        return hasattr(found, name)
+    cls = getattr(found, owner.removesuffix("()"), None)
+    if cls is None:
+        return False
+    if not owner.endswith("()"):
+        return hasattr(cls, attribute)
+    return any(attribute in _set_by(base) for base in cls.__mro__)
+
+
+def _set_by(cls: type) -> tuple[str, ...]:
+    code = getattr(getattr(cls, "__init__", None), "__code__", None)
+    return code.co_names if isinstance(code, CodeType) else ()
