@@ -8,6 +8,7 @@ are left in FOLDER.
 
 import hashlib
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -172,6 +173,8 @@ def _mark(right: bool) -> str:
 
 
 if __name__ == "__main__":
+    # An end that unwinds, so that the progress bar gives the terminal its cursor back.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         sys.exit(main(sys.argv[1:]))
     except StokerError as error:
