@@ -32,7 +32,9 @@ class Settings(BaseSettings):
         warm_models: How many models a worker keeps loaded at most.
         window: From how many waiting rows of one kind a batch is chosen.
         batch_rows: The most rows of one forward pass.
-        batch_tokens: The most padded tokens of one forward pass; the device's own if absent.
+        batch_tokens: The most padded tokens of one forward pass. If it is absent, a preloaded
+            model's best is learned by timing passes before jobs come, and kept in `cache_dir`;
+            other models have the device's own.
         transport: How a worker takes messages: `stoker`, by the batch, none lost when it is
             killed; or `stock`, kombu's own transport, slower.
         lease: Seconds after which the jobs of a silent worker go to another one (`stoker` only;
@@ -65,7 +67,7 @@ class Settings(BaseSettings):
     models: Annotated[tuple[str, ...], NoDecode] = ()
     warm_models: int = Field(default=4, ge=1)
     window: int = Field(default=256, ge=1)
-    batch_rows: int = Field(default=64, ge=1)
+    batch_rows: int = Field(default=256, ge=1)
     batch_tokens: int | None = Field(default=None, ge=1)
     transport: Literal["stoker", "stock"] = "stoker"
     lease: float = Field(default=60.0, gt=0)

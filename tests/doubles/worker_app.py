@@ -25,7 +25,7 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
         tokens=settings.batch_tokens or 1024, rows=settings.batch_rows, window=settings.window
     )
     return Engine(
-        flow=Flow(FakeModels(), Inputs(store), outlet, budget),
+        flow=Flow(FakeModels(), Inputs(store), outlet, lambda _: budget),
         preload=lambda: None,
         tasks=tuple(CATALOG),
         defaults=dict.fromkeys(CATALOG, "fake"),

@@ -20,9 +20,12 @@ from stoker_workers.broker.consumer import JobConsumer
 from stoker_workers.broker.step import Engine, MakeEngine, engine_step
 from stoker_workers.broker.tasks import register
 from stoker_workers.broker.transport import ALIAS
+from stoker_workers.engine.budgets import Budgets
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.inputs import Inputs
+from stoker_workers.engine.model import ModelKey, WarmModel
+from stoker_workers.engine.probe import probe
 from stoker_workers.engine.served import ServedModels, parse_preload
 from stoker_workers.engine.window import Budget
 
@@ -87,22 +90,34 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
     device = find_device(settings.device)
     pinned = parse_preload(settings.preload)
     defaults = {key.task: key for key in reversed(pinned)}
-    warm = WarmModels(lambda key: load(key, device), settings.warm_models)
+    budgets = Budgets(
+        Budget(
+            tokens=settings.batch_tokens or device.batch_tokens,
+            rows=settings.batch_rows,
+            window=settings.window,
+            overhead=device.overhead_tokens,
+        ),
+        settings.cache_dir / "budgets.json",
+    )
+
+    def load_and_probe(key: ModelKey) -> WarmModel:
+        model = load(key, device)
+        # Only a model that is there from the start finds the device idle.
+        if key in pinned and not settings.batch_tokens:
+            name = f"{key.task} {model.name} {device.description}"
+            budgets.learn(key, name, lambda: probe(model.forward, model.sample))
+        return model
+
+    warm = WarmModels(load_and_probe, settings.warm_models)
     store = RedisArtifacts(
         client,
         limit=settings.artifact_limit,
         capacity=settings.artifact_capacity,
         expires=settings.artifact_expires,
     )
-    budget = Budget(
-        tokens=settings.batch_tokens or device.batch_tokens,
-        rows=settings.batch_rows,
-        window=settings.window,
-        overhead=device.overhead_tokens,
-    )
     served = ServedModels(warm.get, defaults, settings.models)
     return Engine(
-        flow=Flow(served, Inputs(store), outlet, budget),
+        flow=Flow(served, Inputs(store), outlet, budgets.of),
         preload=lambda: warm.preload(pinned),
         tasks=tuple(
             name for name, spec in CATALOG.items() if all(find_spec(each) for each in spec.needs)

@@ -75,7 +75,7 @@ def test_neighbours_in_length_are_chosen_not_neighbours_in_time() -> None:
 def test_a_sorted_window_wastes_far_less_than_order_of_arrival() -> None:
     random.seed(7)
     lengths = [min(512, max(3, int(random.lognormvariate(3.2, 1.0)))) for _ in range(2000)]
-    batcher = Batcher(BUDGET)
+    batcher = Batcher(lambda _: BUDGET)
     for length in lengths:
         batcher.add(work([length]))
     batches = []
@@ -93,7 +93,7 @@ def test_a_sorted_window_wastes_far_less_than_order_of_arrival() -> None:
 
 def test_each_batch_takes_the_oldest_row() -> None:
     random.seed(3)
-    batcher = Batcher(BUDGET)
+    batcher = Batcher(lambda _: BUDGET)
     works = [work([random.randint(1, 500)]) for _ in range(300)]
     for each in works:
         batcher.add(each)
@@ -107,7 +107,7 @@ def test_each_batch_takes_the_oldest_row() -> None:
 
 
 def test_a_higher_priority_seeds_the_batch_and_lower_ones_may_join_it() -> None:
-    batcher = Batcher(BUDGET)
+    batcher = Batcher(lambda _: BUDGET)
     low = [work([10], priority=6) for _ in range(5)]
     for each in low:
         batcher.add(each)
@@ -121,7 +121,7 @@ def test_a_higher_priority_seeds_the_batch_and_lower_ones_may_join_it() -> None:
 
 
 def test_the_lowest_priority_gets_a_turn_however_much_is_above_it() -> None:
-    batcher = Batcher(Budget(tokens=10, rows=1))
+    batcher = Batcher(lambda _: Budget(tokens=10, rows=1))
     low = work([10], priority=9)
     batcher.add(low)
     turns = 0
@@ -136,7 +136,7 @@ def test_the_lowest_priority_gets_a_turn_however_much_is_above_it() -> None:
 
 
 def test_backlogged_models_get_equal_device_time_whatever_they_cost_and_send() -> None:
-    batcher = Batcher(Budget(tokens=40, rows=4))
+    batcher = Batcher(lambda _: Budget(tokens=40, rows=4))
     cost = {"quick": 0.01, "slow": 0.25, "quiet": 0.05}
     sends = {"quick": 40, "slow": 10, "quiet": 4}
     used = dict.fromkeys(cost, 0.0)
@@ -154,7 +154,7 @@ def test_backlogged_models_get_equal_device_time_whatever_they_cost_and_send() -
 
 
 def test_a_model_that_was_idle_has_saved_up_no_claim() -> None:
-    batcher = Batcher(Budget(tokens=10, rows=1))
+    batcher = Batcher(lambda _: Budget(tokens=10, rows=1))
     for _ in range(100):
         batcher.add(work([10], model="busy"))
     for _ in range(50):
@@ -173,7 +173,7 @@ def test_a_model_that_was_idle_has_saved_up_no_claim() -> None:
 
 
 def test_only_rows_of_one_model_and_one_key_share_a_batch() -> None:
-    batcher = Batcher(BUDGET)
+    batcher = Batcher(lambda _: BUDGET)
     for at in range(12):
         batcher.add(work([10], model=f"m{at % 2}", key=f"k{at % 3}"))
     while batch := batcher.form():
@@ -182,7 +182,7 @@ def test_only_rows_of_one_model_and_one_key_share_a_batch() -> None:
 
 
 def test_rows_of_one_job_may_spread_over_batches_and_none_is_lost() -> None:
-    batcher = Batcher(Budget(tokens=64, rows=4))
+    batcher = Batcher(lambda _: Budget(tokens=64, rows=4))
     many = work([10] * 9)
     batcher.add(many)
     positions = [row.position for batch in iter(batcher.form, []) for row in batch]

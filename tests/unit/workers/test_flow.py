@@ -72,7 +72,7 @@ def delivery(
 
 @contextmanager
 def running(told: Told, models: FakeModels | None = None) -> Iterator[Flow]:
-    flow = Flow(models or FakeModels(), Inputs(NoStore()), told, Budget(tokens=1024))
+    flow = Flow(models or FakeModels(), Inputs(NoStore()), told, lambda _: Budget(tokens=1024))
     flow.start()
     yield flow
     assert flow.stop(10)

@@ -12,7 +12,7 @@ From the rows that may share a pass with the seed, sorted by length, its neighbo
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -55,11 +55,11 @@ class Batcher:
     """The waiting rows of one device. Not safe for threads: its owner locks.
 
     Args:
-        budget: How large a batch may grow.
+        budget_of: Says how large a batch of a model may grow.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
+    def __init__(self, budget_of: Callable[[ModelKey], Budget]) -> None:
+        self._budget_of = budget_of
         self._kinds: dict[Hashable, _Kind] = {}
         self._used: dict[ModelKey, float] = {}
         self._arrivals = 0
@@ -92,7 +92,8 @@ class Batcher:
             ((name, kind) for name, kind in self._kinds.items() if priority in kind.lines),
             key=lambda each: (self._used[each[1].model], each[1].lines[priority][0].arrival),
         )
-        chosen = grow(list(islice(kind.rows(priority), self._budget.window)), self._budget)
+        budget = self._budget_of(kind.model)
+        chosen = grow(list(islice(kind.rows(priority), budget.window)), budget)
         kind.take(chosen)
         if not kind.lines:
             del self._kinds[name]

@@ -53,15 +53,21 @@ class Flow:
         inputs: Reads payloads back that travelled outside their messages, and stores outputs that
             do so.
         outlet: Where outcomes go.
-        budget: How large a batch may grow.
+        budget_of: Says how large a batch of a model may grow.
     """
 
-    def __init__(self, models: Models, inputs: Inputs, outlet: Outlet, budget: Budget) -> None:
+    def __init__(
+        self,
+        models: Models,
+        inputs: Inputs,
+        outlet: Outlet,
+        budget_of: Callable[[ModelKey], Budget],
+    ) -> None:
         self._models = models
         self._inputs = inputs
         self._outlet = outlet
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
-        self._batcher = Batcher(budget)
+        self._batcher = Batcher(budget_of)
         self._ready = threading.Condition()
         self._done: SimpleQueue[_Done] = SimpleQueue()
         self._stopping = False

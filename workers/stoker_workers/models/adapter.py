@@ -133,6 +133,10 @@ class Adapter(ABC):
             ]
         return export(self._shape(values, job))
 
+    def sample(self, length: int) -> Chunk | None:
+        """Make a row of so many tokens to time passes with; None if the task has no such rows."""
+        return None
+
     @abstractmethod
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
         """Give a job's inputs one by one, as the pipeline's `preprocess` takes them."""

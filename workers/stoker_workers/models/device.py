@@ -40,6 +40,14 @@ class Device:
         """The device as torch takes it."""
         return torch.device(self.name)
 
+    @property
+    def description(self) -> str:
+        """What decides how fast the device is, in words: what it is, and what drives it."""
+        what = f"{os.cpu_count()} CPUs with {torch.get_num_threads()} threads"
+        if self.kind == "cuda":
+            what = torch.cuda.get_device_name(self.torch)
+        return f"{self.name} ({what}, {self.dtype}, torch {torch.__version__})"
+
     def memory(self) -> tuple[int, int]:
         """Give the free and the total memory in bytes.
 

@@ -30,6 +30,14 @@ class TextAdapter(Adapter):
         self._input_names = {*self._tokenizer.model_input_names, "input_ids"}
         self._takes_mask = "attention_mask" in forward
 
+    def sample(self, length: int) -> Chunk | None:
+        """Make a row of so many tokens; what they say does not matter to how long a pass takes."""
+        tokens = torch.full((1, length), self._tokenizer.unk_token_id or 0)
+        inputs = {"input_ids": tokens}
+        if self._takes_mask:
+            inputs["attention_mask"] = torch.ones_like(tokens)
+        return Chunk({"inputs": inputs, "parameters": {}}, length)
+
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
         return job.inputs if isinstance(job.inputs, list) else [job.inputs]
 

@@ -1,0 +1,84 @@
+"""The batch budget of each model: what its probe learned, kept so that a restart need not probe."""
+
+import contextlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from stoker_workers.engine.model import ModelKey
+from stoker_workers.engine.probe import Learned
+from stoker_workers.engine.window import Budget
+
+logger = logging.getLogger(__name__)
+
+
+class Budgets:
+    """The budgets of one device. Safe for threads.
+
+    Args:
+        default: The budget of a model of which nothing is known.
+        file: Where learned budgets are kept between runs; nowhere if None.
+    """
+
+    def __init__(self, default: Budget, file: Path | None = None) -> None:
+        self._default = default
+        self._file = file
+        self._lock = threading.Lock()
+        self._learned: dict[ModelKey, Learned] = {}
+
+    def of(self, model: ModelKey) -> Budget:
+        """Give a model's budget."""
+        with self._lock:
+            learned = self._learned.get(model)
+        if learned is None:
+            return self._default
+        return replace(self._default, tokens=learned.tokens, overhead=learned.overhead)
+
+    def learn(self, model: ModelKey, name: str, probe: Callable[[], Learned | None]) -> None:
+        """Have a model's budget learned, unless that is known from an earlier run.
+
+        Args:
+            model: The model.
+            name: What its budget is kept under: model, commit, device and versions.
+            probe: Finds it out.
+        """
+        kept = self._read()
+        learned = kept.get(name) or probe()
+        if learned is None:
+            return
+        with self._lock:
+            self._learned[model] = learned
+        if name not in kept:
+            logger.info(
+                "%s: best batch %d tokens, a pass starts in the time of %d",
+                name,
+                learned.tokens,
+                learned.overhead,
+            )
+            self._write({**kept, name: learned})
+
+    def _read(self) -> dict[str, Learned]:
+        if self._file is None:
+            return {}
+        # A file that is missing, or of another version, only costs a probe.
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            kept = json.loads(self._file.read_text(encoding="utf-8"))
+            return {name: Learned(**fields) for name, fields in kept.items()}
+        return {}
+
+    def _write(self, kept: dict[str, Learned]) -> None:
+        if self._file is None:
+            return
+        text = json.dumps({name: asdict(learned) for name, learned in kept.items()}, indent=1)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            # Another worker may be writing: the last one wins, and no reader sees half a file.
+            part = self._file.with_suffix(f".{os.getpid()}.part")
+            part.write_text(text, encoding="utf-8")
+            part.replace(self._file)
+        except OSError as error:
+            logger.warning("learned budgets could not be kept: %s", type(error).__name__)
