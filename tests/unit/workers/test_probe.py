@@ -98,6 +98,14 @@ def test_a_learned_budget_is_kept_and_not_probed_again(tmp_path: Path) -> None:
         assert budgets.of(KEY) == Budget(tokens=512, rows=64, overhead=7)
 
 
+def test_a_wild_probe_moves_a_budget_only_so_far() -> None:
+    budgets = Budgets(Budget(tokens=1024, overhead=16))
+
+    budgets.learn(KEY, "m", lambda: Learned(tokens=64, overhead=5000))
+
+    assert budgets.of(KEY) == Budget(tokens=512, overhead=64)
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"m": {"tokens": 1}}', "nonsense"])
 def test_a_file_that_makes_no_sense_costs_only_a_probe(tmp_path: Path, text: str) -> None:
     file = tmp_path / "budgets.json"

@@ -36,7 +36,13 @@ class Budgets:
             learned = self._learned.get(model)
         if learned is None:
             return self._default
-        return replace(self._default, tokens=learned.tokens, overhead=learned.overhead)
+        # A probe that was disturbed by its neighbours on the machine must not spoil all batches.
+        usual = self._default
+        return replace(
+            usual,
+            tokens=min(max(learned.tokens, usual.tokens // 2), usual.tokens * 4),
+            overhead=min(max(learned.overhead, usual.overhead // 4), usual.overhead * 4),
+        )
 
     def learn(self, model: ModelKey, name: str, probe: Callable[[], Learned | None]) -> None:
         """Have a model's budget learned, unless that is known from an earlier run.

@@ -28,9 +28,9 @@ _FALLEN: Final = 0.9
 _FALLS: Final = 2
 # Seconds: a pass this long would make others wait for no gain worth it.
 _LONGEST: Final = 0.5
-_REPEATS: Final = 3
-# A disturbed probe must not make batches pointless.
-_LEAST_TOKENS: Final = 256
+# Seconds for the whole probe: it keeps a worker from starting.
+_ALL_SECONDS: Final = 3.0
+_REPEATS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,7 @@ def probe(
         return best
 
     rates: dict[int, float] = {}
+    began = clock()
     try:
         forward([row])  # the first pass pays for what all later ones find ready
         lone = seconds(1)
@@ -83,7 +84,9 @@ def probe(
             rates[rows] = rows * row.length / took
             peak = max(rates.values())
             behind = [rate < _FALLEN * peak for rate in list(rates.values())[-_FALLS:]]
-            if took > _LONGEST or 2 * rows > _MOST_ROWS or (len(behind) == _FALLS and all(behind)):
+            fallen = len(behind) == _FALLS and all(behind)
+            spent = clock() - began > _ALL_SECONDS
+            if fallen or spent or took > _LONGEST or 2 * rows > _MOST_ROWS:
                 break
     except Exception as error:  # noqa: BLE001 - a probe decides nothing about the model's health
         if not is_out_of_memory(error):
@@ -93,4 +96,4 @@ def probe(
     peak = max(rates.values())
     best = min(rows for rows, rate in rates.items() if rate >= _NEAR * peak)
     overhead = max(0.0, lone * peak - row.length)
-    return Learned(tokens=max(best * row.length, _LEAST_TOKENS), overhead=round(overhead))
+    return Learned(tokens=best * row.length, overhead=round(overhead))
