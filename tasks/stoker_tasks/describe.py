@@ -116,7 +116,8 @@ def _type_words(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
 def _one_type(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         target = defs[schema["$ref"].rpartition("/")[2]]
-        return f"object of {', '.join(target.get('properties', ()))}"
+        keys = ", ".join(target.get("properties", ()))
+        return f"object of {keys}" if keys else "object"
     if "enum" in schema or "const" in schema:
         values = schema.get("enum", [schema.get("const")])
         return " or ".join(json.dumps(value) for value in values)

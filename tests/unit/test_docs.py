@@ -1,0 +1,102 @@
+"""What the documents say is what the code does."""
+
+import importlib.util
+import re
+from types import ModuleType
+
+import pytest
+from pydantic import BaseModel
+from pydantic_settings import BaseSettings
+
+from stoker_config.settings import Settings
+from stoker_tasks.catalog import CATALOG
+from stoker_tasks.describe import attribute_docs, fields_of, parameters_of
+from stoker_tasks.errors import ErrorType, by_type
+from tests.support.worker import ROOT
+
+MODELS: list[type[BaseModel]] = [Settings, *(spec.job for spec in CATALOG.values())]
+
+
+def reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts/reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["settings.md", "tasks.md"])
+def test_a_written_page_is_current(name: str) -> None:
+    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+    assert written == reference().pages()[name], "run: .venv/bin/python scripts/reference.py"
+
+
+def test_every_setting_and_parameter_is_documented() -> None:
+    undocumented = [
+        f"{model.__name__}.{each.name}"
+        for model in MODELS
+        for each in fields_of(model)
+        if not each.doc
+    ] + [
+        f"{spec.name}: {each.name}"
+        for spec in CATALOG.values()
+        for each in parameters_of(spec)
+        if not each.doc
+    ]
+
+    assert undocumented == []
+
+
+def test_no_docstring_tells_of_an_attribute_that_is_gone() -> None:
+    gone = {
+        name
+        for cls in MODELS
+        for name in attribute_docs(cls).keys() - attribute_docs(BaseSettings).keys()
+        if name not in cls.model_fields
+    }
+
+    assert gone == set()
+
+
+@pytest.mark.parametrize("error_type", list(ErrorType))
+def test_each_error_has_its_section(error_type: ErrorType) -> None:
+    page = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+
+    sections = dict(re.findall(r"(?ms)^### `(\w+)`\n(.*?)(?=^##|\Z)", page))
+
+    section = sections[error_type]
+    assert f"`{by_type(error_type).__name__}`" in section
+    assert ("May be retried" in section) is by_type(error_type).retryable
+    assert "**Example.**" in section
+    assert "**Remedy.**" in section
+
+
+def test_the_reading_order_names_every_module_once() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    folders = ["config", "tasks", "producers", "workers"]
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+
+    named = re.findall(r"(?m)^\| `((?:config|tasks|producers|workers)/[\w/]+\.py)` \|", page)
+
+    assert sorted(named) == sorted(set(named))
+    assert modules - set(named) == set(), "modules that ARCHITECTURE.md does not name"
+    assert set(named) - modules == set(), "modules that ARCHITECTURE.md names, and that are gone"
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    broken = [
+        f"{page.name}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+
+    assert broken == []
