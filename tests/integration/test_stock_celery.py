@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import redis
 from celery import chain, chord, group
 from celery.canvas import Signature
 
-from stoker import Client, State, errors, make_job
+from stoker import Client, Failure, State, TextClassification, errors, make_job
+from stoker_config import keys
 from stoker_config.app import make_app
 from stoker_config.settings import Settings
 from tests.doubles.stock import CLASSIFY, FILL, GENERATE, Producer, Raised, job
@@ -35,6 +37,14 @@ def narrow_worker(module_redis: str, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("narrow")
     with worker(module_redis, folder, queues="stoker.narrow", name="n1", prefetch=1) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(module_redis: str) -> Iterator[None]:
+    """Whatever becomes of a job: in the end no worker holds it, and no list calls it queued."""
+    yield
+    with redis.Redis.from_url(module_redis) as server:
+        until(lambda: not server.exists("unacked", keys.QUEUED, keys.RUNNING, keys.PLACED))
 
 
 def hold(stock: Producer, client: Client, seconds: float, queue: str = "stoker") -> str:
@@ -140,6 +150,27 @@ def test_priority_orders_the_queue(
     # Not one by one: now and then a claim begins with the lowest, so that none starves.
     ranks = [done.index(job_id) for job_id in sent]
     assert sum(ranks[6:]) < sum(ranks[3:6]) < sum(ranks[:3])
+
+
+def test_a_result_that_nobody_wants_is_not_stored(stock: Producer) -> None:
+    job_id = stock.send_task(CLASSIFY, "x", ignore_result=True)
+    stock.get(stock.send_task(CLASSIFY, "after it"))
+
+    assert stock.state(job_id) == "PENDING"
+
+
+def test_a_job_of_stokers_that_is_revoked_is_not_called_queued(
+    stock: Producer, module_client: Client, narrow_worker: Worker
+) -> None:
+    hold(stock, module_client, 1.2, "stoker.narrow")
+    handle = module_client.submit(TextClassification(inputs="kill"), pool="narrow")
+
+    stock.revoke(handle.id)
+
+    result = handle.wait(timeout=10)
+    assert isinstance(result, Failure)
+    assert result.status == "canceled"
+    assert handle.status().state is State.CANCELED
 
 
 # -- canvas --------------------------------------------------------------------------------------

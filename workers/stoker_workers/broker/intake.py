@@ -6,7 +6,7 @@ and sent the events. What it would give to its pool comes here, if it is a job.
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from stoker_config import keys
 from stoker_tasks.errors import TooLarge
@@ -18,6 +18,16 @@ from stoker_workers.engine.delivery import Delivery, Outcome
 
 Accept = Callable[[Delivery], None]
 Refuse = Callable[[Delivery, Outcome], None]
+
+# A job may be finished before its registration: then it is queued no longer.
+# KEYS: queued, then each job's result key. ARGV: for each job its time of arrival and its ID.
+_REGISTER: Final = """
+for i = 2, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 0 then
+    redis.call('ZADD', KEYS[1], 'NX', ARGV[2 * i - 3], ARGV[2 * i - 2])
+  end
+end
+"""
 
 
 class Intake:
@@ -48,6 +58,7 @@ class Intake:
         self._client = client
         self._max_message = max_message
         self._foreign: dict[str, float] = {}
+        self._register_queued = client.register_script(_REGISTER)
 
     def __call__(self, request: Any) -> None:
         """Take a request in."""
@@ -57,7 +68,7 @@ class Intake:
         if request.revoked():
             return
         delivery = self._delivery(request)
-        size = len(request.body)
+        size = len(request.message.body)
         if size > self._max_message:
             error = TooLarge(
                 f"the message's arguments are {size} bytes, and this worker takes "
@@ -76,7 +87,8 @@ class Intake:
         submitted = request.request_dict.get(SUBMITTED_HEADER)
         if not isinstance(submitted, int | float):
             submitted = time.time()
-            self._register(request.id, submitted)
+            if not request.ignore_result:
+                self._register(request.id, submitted)
         return Delivery(
             id=request.id,
             celery_task=request.type,
@@ -96,7 +108,10 @@ class Intake:
 
     def _register_all(self) -> None:
         foreign, self._foreign = self._foreign, {}
-        self._client.zadd(keys.QUEUED, foreign, nx=True)
+        self._register_queued(
+            keys=[keys.QUEUED, *map(keys.result, foreign)],
+            args=[arg for job_id, submitted in foreign.items() for arg in (submitted, job_id)],
+        )
 
 
 def _priority(request: Any) -> int:
