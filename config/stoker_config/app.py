@@ -4,10 +4,10 @@ from typing import Any, Final
 
 from celery import Celery
 
+from stoker_config.keys import PRIORITY_STEPS
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.wire import PRIORITIES, queue_name
 
-PRIORITY_STEPS: Final = (0, 3, 6, 9)
 # Longer than any pause of a worker's event loop, short enough to be waited for after a crash.
 VISIBILITY_TIMEOUT: Final = 3600
 

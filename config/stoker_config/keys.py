@@ -2,6 +2,9 @@
 
 from typing import Final
 
+# The priorities that have a list of their own: kombu's own steps. 0 is served first.
+PRIORITY_STEPS: Final = (0, 3, 6, 9)
+
 # Sorted set of job IDs by time of submission: a job that is waiting, and not one that never was.
 QUEUED: Final = "stoker:queued"
 # Hash of job ID to where it waits, as JSON: pool, task and model.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stoker_config import keys
-from stoker_config.app import PRIORITY_STEPS
+from stoker_config.keys import PRIORITY_STEPS
 from stoker_tasks.wire import SUBMITTED_HEADER, pool_name, task_name
 
 # Puts a message back as if it had never been sent: no result, no deaths, known as queued.

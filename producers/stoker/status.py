@@ -1,6 +1,7 @@
 """Where a job stands: read from Redis in one round trip, and never guessed."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -74,38 +75,54 @@ def read_status(client: Any, registry: Registry, job_id: str) -> Status:
     elif state is None and queued is not None:
         state = State.QUEUED
         if placed is not None:
-            waiting_for = unserved(registry, *json.loads(placed))
+            reason = explain(registry.workers(), *json.loads(placed))
+            waiting_for = reason.text if reason else None
     state = state or State.UNKNOWN
     return Status(id=job_id, state=state, terminal=state in _TERMINAL, waiting_for=waiting_for)
 
 
-def unserved(registry: Registry, pool: str, task: str, model: str | None) -> str | None:
-    """Say why no living worker takes a job; None if one does.
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why no living worker takes a job.
+
+    Attributes:
+        text: The reason, in words.
+        about_model: Whether another model would be taken.
+    """
+
+    text: str
+    about_model: bool = False
+
+
+def explain(workers: Sequence[Serving], pool: str, task: str, model: str | None) -> Reason | None:
+    """Say why none of these workers takes a job; None if one does.
 
     Args:
-        registry: Who serves what.
+        workers: The living workers.
         pool: The job's pool.
         task: Its task.
-        model: Its model; None for the pool's.
+        model: Its model; None for the pool's own.
     """
-    return explain(registry.workers(), pool, task, model)
-
-
-def explain(workers: list[Serving], pool: str, task: str, model: str | None) -> str | None:
-    """Say why none of these workers takes a job; None if one does."""
     there = [worker for worker in workers if pool in worker.pools]
     if not there:
         pools = sorted({name for worker in workers for name in worker.pools})
-        return f"no worker serves the pool {pool}; served now: {', '.join(pools) or 'none'}"
+        return Reason(f"no worker serves the pool {pool}; served now: {', '.join(pools) or 'none'}")
     able = [worker for worker in there if task in worker.tasks]
     if not able:
         tasks = sorted({name for worker in there for name in worker.tasks})
-        return f"no worker of the pool {pool} serves {task}; served there: {', '.join(tasks)}"
+        return Reason(
+            f"no worker of the pool {pool} serves {task}; served there: {', '.join(tasks)}"
+        )
     if model is not None and all(worker.models and model not in worker.models for worker in able):
         models = sorted({name for worker in able for name in worker.models})
-        return f"no worker of the pool {pool} serves this model; served there: {', '.join(models)}"
+        return Reason(
+            f"no worker of the pool {pool} serves this model; served there: {', '.join(models)}",
+            about_model=True,
+        )
     if model is None and all(task not in worker.defaults for worker in able):
-        return f"no worker of the pool {pool} has a default model for {task}: the job must name one"
+        return Reason(
+            f"no worker of the pool {pool} has a default model for {task}: the job must name one"
+        )
     return None
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stoker_config import keys
-from stoker_config.app import PRIORITY_STEPS
+from stoker_config.keys import PRIORITY_STEPS
 from stoker_tasks.wire import queue_name
 
 # kombu's hash of messages that a worker has taken and not acknowledged.

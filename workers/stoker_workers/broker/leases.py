@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from stoker_config import keys
-from stoker_config.app import PRIORITY_STEPS
+from stoker_config.keys import PRIORITY_STEPS
 from stoker_workers.broker.ledger import Ledger
 from stoker_workers.broker.scripts import LAPSED
 

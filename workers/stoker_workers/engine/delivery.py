@@ -3,12 +3,14 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from stoker_tasks.errors import StokerError
 from stoker_tasks.job import Job
-from stoker_tasks.result import Success
+from stoker_tasks.result import Success, Timing
 from stoker_workers.engine.model import ModelKey, Prepared, WarmModel
+
+_MS: Final = 1000.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +101,21 @@ class Work:
     def begin(self) -> None:
         """Mark the start of preprocessing."""
         self.taken = time.time()
+
+    def timing(self) -> Timing:
+        """Say where the time went, now that the result is ready to be stored."""
+        return Timing(
+            queue_ms=round(max(0.0, self.taken - self.delivery.submitted) * _MS, 3),
+            preprocess_ms=round(self.preprocess_s * _MS, 3),
+            ready_ms=round((self.started - self.ready) * _MS, 3),
+            forward_ms=round(self.forward_s * _MS, 3),
+            postprocess_ms=round((time.monotonic() - self.forwarded) * _MS, 3),
+            batch=self.batch,
+            batch_size=self.batch_size,
+            forwards=self.forwards,
+            tokens=self.tokens,
+            padded_tokens=self.padded_tokens,
+        )
 
     def set_prepared(self, prepared: Prepared) -> None:
         """Keep the rows, and make room for their outputs."""

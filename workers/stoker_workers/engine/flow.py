@@ -15,7 +15,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from stoker_tasks.errors import Canceled, Internal, Poison, StokerError
-from stoker_tasks.result import Artifact, Success, Timing
+from stoker_tasks.result import Artifact, Success
 from stoker_tasks.wire import read_job
 from stoker_workers.engine.batcher import Batcher
 from stoker_workers.engine.delivery import Delivery, Outcome, Outlet, Work
@@ -27,7 +27,6 @@ from stoker_workers.engine.window import Budget, Row
 
 logger = logging.getLogger(__name__)
 
-_MS = 1000.0
 # After so many workers have died of a job, it is not started again.
 _DEATHS = 3
 
@@ -303,7 +302,7 @@ class Flow:
             artifacts=artifacts,
             task=work.job.task,
             model=work.model.name,
-            timing=_timing(work),
+            timing=work.timing(),
             metadata=work.job.metadata,
         )
 
@@ -332,18 +331,3 @@ def _gather(queue: SimpleQueue[_Done]) -> tuple[list[Work], threading.Event | bo
             return bunch, True
         item = queue.get()
     return bunch, item
-
-
-def _timing(work: Work) -> Timing:
-    return Timing(
-        queue_ms=round(max(0.0, work.taken - work.delivery.submitted) * _MS, 3),
-        preprocess_ms=round(work.preprocess_s * _MS, 3),
-        ready_ms=round((work.started - work.ready) * _MS, 3),
-        forward_ms=round(work.forward_s * _MS, 3),
-        postprocess_ms=round((time.monotonic() - work.forwarded) * _MS, 3),
-        batch=work.batch,
-        batch_size=work.batch_size,
-        forwards=work.forwards,
-        tokens=work.tokens,
-        padded_tokens=work.padded_tokens,
-    )

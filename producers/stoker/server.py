@@ -1,0 +1,124 @@
+"""One Redis server as a producer sees it: its app, its client, its registry, its artifacts.
+
+Celery and redis-py are imported by the first call that needs them: a web backend imports Stoker in
+every process, whether it submits or not.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stoker_config.settings import Settings
+
+if TYPE_CHECKING:
+    from stoker_config.artifacts import RedisArtifacts
+    from stoker_config.serving import Registry
+
+Part = TypeVar("Part")
+
+
+class Server:
+    """The connections of one client, each opened when it is first used. Safe for threads.
+
+    Args:
+        settings: Where the server is.
+        app: A Celery app to use instead of one of Stoker's own.
+    """
+
+    def __init__(self, settings: Settings, app: Any = None) -> None:
+        self.settings = settings
+        self._given_app = app
+        self._lock = threading.RLock()
+        self._parts: dict[str, Any] = {}
+
+    @property
+    def app(self) -> Any:
+        """The Celery app."""
+        return self._given_app or self._part("app", partial(_make_app, self.settings))
+
+    @property
+    def redis(self) -> Any:
+        """A redis-py client."""
+        return self._part("redis", partial(_connect, self.settings))
+
+    @property
+    def registry(self) -> "Registry":
+        """Who serves what."""
+        return self._part("registry", self._make_registry)
+
+    @property
+    def artifacts(self) -> "RedisArtifacts":
+        """Where payloads travel that are too large for a message."""
+        return self._part("artifacts", self._make_artifacts)
+
+    def close(self) -> None:
+        """Close all connections; they are opened again if they are used again."""
+        with self._lock:
+            parts, self._parts = self._parts, {}
+        if "redis" in parts:
+            parts["redis"].close()
+        if "app" in parts:
+            # A backend that has never waited for a result has no consumer to stop.
+            with suppress(AttributeError):
+                parts["app"].backend.result_consumer.stop()
+            parts["app"].close()
+
+    def _part(self, name: str, make: Callable[[], Part]) -> Part:
+        with self._lock:
+            if name not in self._parts:
+                self._parts[name] = make()
+            part: Part = self._parts[name]
+            return part
+
+    def _make_registry(self) -> "Registry":
+        from stoker_config.serving import Registry
+
+        return Registry(self.redis)
+
+    def _make_artifacts(self) -> "RedisArtifacts":
+        from stoker_config.artifacts import RedisArtifacts
+
+        settings = self.settings
+        return RedisArtifacts(
+            self.redis,
+            limit=settings.artifact_limit,
+            capacity=settings.artifact_capacity,
+            expires=settings.artifact_expires,
+        )
+
+
+def url_of(app: Any) -> str:
+    """Give the URL of a Celery app's server.
+
+    Raises:
+        ValueError: The app is set up in a way in which its jobs' results would not be found.
+    """
+    broker, backend = str(app.conf.broker_url or ""), str(app.conf.result_backend or "")
+    for name in ("broker_transport_options", "result_backend_transport_options"):
+        if (app.conf[name] or {}).get("global_keyprefix"):
+            raise ValueError(
+                f"the app sets global_keyprefix in {name}, which Stoker does not support: give "
+                "Stoker a logical database of its own instead"
+            )
+    if not broker.startswith(("redis://", "rediss://", "redis+socket://")):
+        raise ValueError("the app's broker_url is not a Redis server (redis://, rediss://)")
+    if backend.rstrip("/") != broker.rstrip("/"):
+        raise ValueError(
+            "the app's result_backend must be the same URL as its broker_url: Stoker's workers "
+            "store results where they take jobs from"
+        )
+    return broker
+
+
+def _make_app(settings: Settings) -> Any:
+    from stoker_config.app import make_app
+
+    return make_app(settings)
+
+
+def _connect(settings: Settings) -> Any:
+    from stoker_config.servers import connect
+
+    return connect(settings)
