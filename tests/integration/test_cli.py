@@ -120,6 +120,33 @@ def test_jobs_from_standard_input_share_model_and_parameters(
     assert done.returncode == 0
 
 
+def test_on_a_terminal_a_bar_shows_how_far_it_is(
+    cli: Cli, fake_worker: Worker, tmp_path: Path
+) -> None:
+    ours, theirs = os.openpty()
+    jobs = jsonl([{"inputs": f"sleep=0.1 {n}"} for n in range(8)])
+
+    done = subprocess.run(
+        [*STOKER, "submit", "text-classification", "-", "--wait"],
+        input=jobs.encode(),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**cli.environment, "TERM": "xterm", "COLUMNS": "80"},
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+
+    assert done.returncode == 0, shown
+    assert len(done.stdout.splitlines()) == 8
+    assert "/8" in shown
+    # The bar is taken away when it is no longer needed.
+    assert shown.rstrip().endswith("\x1b[2K")
+
+
 def test_a_job_that_fails_gives_one_line_and_exit_code_1(cli: Cli, fake_worker: Worker) -> None:
     done = cli("submit", "text-classification", "--inputs", "bad", "--wait")
 

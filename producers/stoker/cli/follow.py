@@ -11,11 +11,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
-    TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
 from stoker.client import Client
 from stoker.handle import JobHandle
@@ -23,6 +25,14 @@ from stoker_tasks.result import Result
 
 # How long nothing has to come before the reason is looked for.
 _LOOK_SECONDS: Final = 5.0
+
+
+class _Rate(ProgressColumn):
+    """How many jobs end a second."""
+
+    def render(self, task: Task) -> Text:
+        """Show it, once there is something to show."""
+        return Text("" if task.speed is None else f"{task.speed:.1f} jobs/s")
 
 
 class Bar:
@@ -39,7 +49,7 @@ class Bar:
             SpinnerColumn(),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.speed:.1f} jobs/s", justify="right"),
+            _Rate(),
             TimeElapsedColumn(),
             console=console,
             transient=True,
