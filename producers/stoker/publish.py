@@ -99,6 +99,7 @@ def envelope(app: Any, message: Message, now: float) -> str:
         expires=message.expires,
         argsrepr=HIDDEN,
         kwargsrepr=HIDDEN,
+        ignore_result=None,
     )
     body = json.dumps(made.body, ensure_ascii=False).encode()
     return json.dumps(
