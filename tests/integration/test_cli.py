@@ -147,6 +147,29 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(
     assert shown.rstrip().endswith("\x1b[2K")
 
 
+def test_a_result_on_a_terminal_comes_after_the_bar(cli: Cli, fake_worker: Worker) -> None:
+    ours, theirs = os.openpty()
+
+    done = subprocess.run(
+        [*STOKER, "submit", "text-classification", "--inputs", "two words", "--wait"],
+        stdout=theirs,
+        stderr=theirs,
+        env={**cli.environment, "TERM": "xterm", "COLUMNS": "80"},
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+
+    assert done.returncode == 0, shown
+    bar, _, result = shown.rpartition("\x1b[2K")
+    assert "1/1" in bar
+    assert "two words" not in bar
+    assert "two words" in result
+
+
 def test_a_job_that_fails_gives_one_line_and_exit_code_1(cli: Cli, fake_worker: Worker) -> None:
     done = cli("submit", "text-classification", "--inputs", "bad", "--wait")
 

@@ -290,12 +290,15 @@ def _in_order(
     handles = [each for each in outcomes if isinstance(each, JobHandle)]
     found: dict[str, Result] = {}
     shown = 0
+    # A bar and results on one terminal would overwrite each other: the results come last then.
+    at_once = hidden or not sys.stdout.isatty()
     try:
         with Bar(len(handles), hidden=hidden) as bar:
             for handle, result in results(client, handles, timeout):
                 found[handle.id] = result
                 bar.advance()
-                shown = _show_ready(outcomes, found, shown, show)
+                if at_once:
+                    shown = _show_ready(outcomes, found, shown, show)
     except KeyboardInterrupt:
         return _left(handles, found, "interrupted", Exit.INTERRUPTED)
     _show_ready(outcomes, found, shown, show, over=True)
