@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -244,6 +245,24 @@ def test_cancel_has_four_answers(cli: Cli, client: Client, fake_worker: Worker) 
     assert finished.returncode == 4
     assert "not_found" in unknown.stdout
     assert unknown.returncode == 5
+
+
+def test_ctrl_c_ends_the_wait_and_not_the_job(
+    cli: Cli, client: Client, fake_worker: Worker
+) -> None:
+    handle = client.submit(TextClassification(inputs="sleep=4"))
+    waiting = subprocess.Popen(
+        [*STOKER, "wait", handle.id], env=cli.environment, cwd=ROOT, stderr=subprocess.PIPE
+    )
+    # It waits once it has asked for the job's state.
+    time.sleep(2)
+
+    waiting.send_signal(signal.SIGINT)
+    _, said = waiting.communicate(timeout=10)
+
+    assert f"interrupted: 1 of 1 jobs go on; `stoker wait {handle.id}`" in said.decode()
+    assert waiting.returncode == 130
+    assert handle.result(timeout=10).output[0]["label"] == "sleep=4"
 
 
 def test_unknown_jobs_are_told_from_waiting_ones(cli: Cli, fake_worker: Worker) -> None:

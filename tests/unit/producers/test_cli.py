@@ -3,12 +3,15 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from typer.testing import CliRunner
 
 from stoker.cli import doctor, exits, main, show
 from stoker.cli.jobfile import read_inputs, read_lines, read_parameters
+from stoker_config.settings import Settings
 from stoker_tasks.catalog import CATALOG, find
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
@@ -87,6 +90,37 @@ def test_doctor_without_torch_sees_a_producer(monkeypatch: pytest.MonkeyPatch) -
     assert check.state == "warning"
     assert check.cure is not None
     assert "a producer needs none of it" in check.cure
+
+
+@pytest.mark.parametrize(
+    ("info", "state", "words"),
+    [
+        ({"redis_version": "6.0.16"}, "failure", "Stoker needs 6.2 or newer"),
+        ({"redis_version": "6.2.14", "maxmemory": 0}, "ok", None),
+        (
+            {"redis_version": "8.2.1", "maxmemory": 1, "maxmemory_policy": "allkeys-lru"},
+            "warning",
+            "set maxmemory-policy noeviction",
+        ),
+        (
+            {"redis_version": "8.2.1", "maxmemory": 1, "maxmemory_policy": "noeviction"},
+            "ok",
+            None,
+        ),
+    ],
+)
+def test_doctor_judges_a_redis_server(
+    monkeypatch: pytest.MonkeyPatch, info: dict[str, Any], state: str, words: str | None
+) -> None:
+    server = MagicMock()
+    server.__enter__.return_value.info.return_value = info
+    monkeypatch.setattr("stoker_config.servers.connect", lambda settings: server)
+
+    [check] = doctor._redis(Settings.model_validate({"redis_url": "redis://:secret@host/0"}))
+
+    assert check.state == state
+    assert check.found.startswith(f"{info['redis_version']} at redis://host/0")
+    assert (check.cure is None) if words is None else check.cure and words in check.cure
 
 
 def test_commands_of_a_producer_import_neither_model_libraries_nor_celery() -> None:
