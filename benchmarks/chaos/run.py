@@ -1,0 +1,124 @@
+"""One run, from an empty server to a verdict."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+
+from benchmarks.chaos.evidence import read_runs, read_written
+from benchmarks.chaos.faults import Faults
+from benchmarks.chaos.fleet import Fleet
+from benchmarks.chaos.load import Load, Sent
+from benchmarks.chaos.plan import Plan
+from benchmarks.chaos.proxy import Proxy
+from benchmarks.chaos.recovery import Recovery
+from benchmarks.chaos.server import Server
+from benchmarks.chaos.verdict import Verdict, judge
+from stoker_config import keys
+from stoker_config.app import PRIORITY_STEPS
+from tests.support.redis_server import folder
+
+_LOOK: Final = 0.2
+_READ: Final = 500
+# With nothing queued and nothing held for so long, what is not done will never be.
+_IDLE: Final = 3.0
+
+Say = Callable[[str], None]
+
+
+def run(plan: Plan, say: Say, logs: Path | None = None) -> Verdict:
+    """Do what a plan says.
+
+    Args:
+        plan: The plan.
+        say: Is told what goes on.
+        logs: Where the workers' logs are to be kept; nowhere if absent.
+
+    Raises:
+        RuntimeError: Redis or a worker did not start, or the producer broke.
+    """
+    with folder() as home:
+        try:
+            return _run(plan, say, home)
+        finally:
+            if logs is not None:
+                logs.mkdir(parents=True, exist_ok=True)
+                for path in home.glob("*.log"):
+                    shutil.copy(path, logs)
+
+
+def _run(plan: Plan, say: Say, home: Path) -> Verdict:
+    with (
+        Server(home) as server,
+        Proxy(server.port) as proxy,
+        Fleet(plan, server.url, proxy.url, home) as fleet,
+        server.client() as client,
+    ):
+        fleet.start()
+        say(f"{len(fleet.slots)} workers take jobs; faults for {plan.seconds:g} s")
+        load = Load(server.url, plan.rate, plan.seed)
+        recovery = Recovery(server.client())
+        load.start()
+        recovery.start()
+        struck = Faults(plan, fleet, server, proxy, recovery).run()
+        server.heal()
+        load.stop()
+        if load.failure is not None:
+            raise RuntimeError("the producer broke") from load.failure
+        say(f"{len(load.sent)} jobs submitted; the faults are over, what is left is waited for")
+        _settle(client, [job.id for job in load.sent], fleet, plan.settle)
+        recovery.stop()
+        fleet.stop()
+        results = _results(client, load.sent)
+        left = _left(client)
+    return judge(
+        sent=load.sent,
+        unsure=load.unsure,
+        results=results,
+        left=left,
+        written=read_written(home),
+        runs=read_runs(home / "runs"),
+        struck=struck,
+        late_ends=fleet.late_ends,
+    )
+
+
+def _settle(client: Any, ids: Sequence[str], fleet: Fleet, seconds: float) -> None:
+    """Wait until all jobs are done, or until nothing is left that could be done."""
+    deadline = time.monotonic() + seconds
+    busy_at = time.monotonic()
+    waiting = list(ids)
+    while waiting and time.monotonic() < deadline:
+        fleet.tend()
+        waiting = [job_id for job_id in waiting if not client.exists(keys.result(job_id))]
+        if _left(client) or not all(slot.ready for slot in fleet.slots):
+            busy_at = time.monotonic()
+        elif time.monotonic() - busy_at > _IDLE:
+            return
+        time.sleep(_LOOK)
+
+
+def _results(client: Any, sent: Sequence[Sent]) -> dict[str, bytes]:
+    found = {}
+    ids = [job.id for job in sent]
+    for start in range(0, len(ids), _READ):
+        some = ids[start : start + _READ]
+        values = client.mget([keys.result(job_id) for job_id in some])
+        found.update(
+            {job_id: value for job_id, value in zip(some, values, strict=True) if value is not None}
+        )
+    return found
+
+
+def _left(client: Any) -> int:
+    """Count the messages that wait in a queue or are held."""
+    try:
+        waiting = sum(
+            int(client.llen(keys.queue("stoker", step, PRIORITY_STEPS))) for step in PRIORITY_STEPS
+        )
+        return waiting + int(client.hlen("unacked"))
+    except redis.RedisError:
+        return 1
