@@ -27,13 +27,14 @@ return 'canceled'
 """
 
 
-def cancel(app: Any, client: Any, job_id: str) -> CancelAnswer:
+def cancel(app: Any, client: Any, job_id: str, expires: int) -> CancelAnswer:
     """Cancel a job.
 
     Args:
         app: The Celery app; workers that hold the job are told through it.
         client: A redis-py client.
         job_id: The job's ID.
+        expires: Seconds for which its result is kept.
 
     Returns:
         What came of it.
@@ -47,7 +48,7 @@ def cancel(app: Any, client: Any, job_id: str) -> CancelAnswer:
         keys.QUEUED,
         keys.PLACED,
         job_id,
-        int(app.conf.result_expires or 86_400),
+        expires,
         _revoked(job_id),
     )
     outcome = CancelAnswer(answer.decode())

@@ -1,6 +1,5 @@
 """Submits jobs and reads their results."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +11,7 @@ from stoker.cancel import cancel
 from stoker.dead import DeadLetter
 from stoker.handle import JobHandle
 from stoker.payload import pack
-from stoker.publish import HIDDEN, Message, headers, publish
+from stoker.publish import HIDDEN, Message, publish
 from stoker.server import Server, url_of
 from stoker.status import CancelAnswer, Status, read_status
 from stoker_config import keys
@@ -21,7 +20,15 @@ from stoker_config.settings import Settings
 from stoker_tasks.catalog import find
 from stoker_tasks.job import Job
 from stoker_tasks.result import Result
-from stoker_tasks.wire import PRIORITIES, celery_name, make_job, queue_name, to_kwargs
+from stoker_tasks.wire import (
+    CONTRACT,
+    CONTRACT_HEADER,
+    PRIORITIES,
+    celery_name,
+    make_job,
+    queue_name,
+    to_kwargs,
+)
 
 if TYPE_CHECKING:
     from stoker_config.serving import Serving
@@ -131,6 +138,9 @@ class Client:
     def signature(self, job: Job | str, *, pool: str | None = None, **fields: Any) -> Any:
         """Give a Celery signature of a job, for chains, groups and chords.
 
+        A task of your own that follows a job in a chain needs its queue named
+        (`.set(queue="…")`): Stoker's worker sends it, and knows nothing of your routes.
+
         Args:
             job: A typed job; or a task's name, for a link that takes its inputs from the one
                 before, with the job's other fields as keyword arguments.
@@ -157,7 +167,9 @@ class Client:
             priority=PRIORITIES[priority],
             argsrepr=HIDDEN,
             kwargsrepr=HIDDEN,
-            headers=headers(time.time()) if isinstance(job, Job) else {},
+            headers={CONTRACT_HEADER: CONTRACT},
+            # Whatever the app's default is: a worker takes nothing else.
+            serializer="json",
         )
 
     # -- reading -----------------------------------------------------------------------------
@@ -190,7 +202,10 @@ class Client:
         if result is None:
             try:
                 # Celery is told by a message when the result is there; it is read as it is stored.
-                self._server.app.AsyncResult(job_id).get(timeout=timeout, propagate=False)
+                # A task of the app's own may wait here: it holds no worker that the job needs.
+                self._server.app.AsyncResult(job_id).get(
+                    timeout=timeout, propagate=False, disable_sync_subtasks=False
+                )
             except CeleryTimeoutError:
                 raise TimeoutError(f"job {job_id} was not finished within {timeout} s") from None
             result = results.read(self._server.redis.get(key))
@@ -227,7 +242,8 @@ class Client:
 
     def cancel(self, job_id: str) -> CancelAnswer:
         """Cancel a job; see `CancelAnswer` for what may come of it."""
-        return cancel(self._server.app, self._server.redis, job_id)
+        expires = self._settings.result_expires
+        return cancel(self._server.app, self._server.redis, job_id, expires)
 
     def dead_letters(self) -> list[DeadLetter]:
         """List the jobs that were given up because each worker that ran them died."""

@@ -70,13 +70,14 @@ def publish(app: Any, client: Any, messages: Sequence[Message]) -> None:
         client: A redis-py client of the broker's server.
         messages: Any number; each 500 are one transaction.
     """
-    steps = tuple(app.conf.broker_transport_options.get("priority_steps") or (0, 3, 6, 9))
     for start in range(0, len(messages), _TRANSACTION):
         now = time.time()
         lists: dict[str, list[str]] = {}
         placed: dict[str, str] = {}
         for message in messages[start : start + _TRANSACTION]:
-            key = keys.queue(queue_name(message.pool), PRIORITIES[message.priority], steps)
+            key = keys.queue(
+                queue_name(message.pool), PRIORITIES[message.priority], keys.PRIORITY_STEPS
+            )
             lists.setdefault(key, []).append(envelope(app, message, now))
             model = message.kwargs.get("model")
             placed[message.id] = json.dumps([message.pool, message.task, model])

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
+from stoker_config.keys import PRIORITY_STEPS
 from stoker_config.settings import Settings
+from stoker_tasks.wire import PRIORITIES
 
 if TYPE_CHECKING:
     from stoker_config.artifacts import RedisArtifacts
@@ -104,12 +107,28 @@ def url_of(app: Any) -> str:
             )
     if not broker.startswith(("redis://", "rediss://", "redis+socket://")):
         raise ValueError("the app's broker_url is not a Redis server (redis://, rediss://)")
-    if backend.rstrip("/") != broker.rstrip("/"):
+    if _place(backend) != _place(broker):
         raise ValueError(
             "the app's result_backend must be the same URL as its broker_url: Stoker's workers "
             "store results where they take jobs from"
         )
+    steps = (app.conf.broker_transport_options or {}).get("priority_steps") or PRIORITY_STEPS
+    for name, priority in PRIORITIES.items():
+        step = max((each for each in steps if each <= priority), default=None)
+        if step not in PRIORITY_STEPS:
+            raise ValueError(
+                f"the app's priority_steps {list(steps)} put {name} priority ({priority}) into a "
+                f"list that Stoker's workers do not read: use {list(PRIORITY_STEPS)}, the default"
+            )
     return broker
+
+
+def _place(url: str) -> tuple[str, str, int | None, str]:
+    """Name the database of a URL, in one spelling."""
+    parts = urlsplit(url)
+    if not parts.hostname and parts.scheme.endswith("socket"):
+        return "socket", parts.path, None, dict(parse_qsl(parts.query)).get("virtual_host", "0")
+    return parts.scheme, parts.hostname or "", parts.port or 6379, parts.path.strip("/") or "0"
 
 
 def _make_app(settings: Settings) -> Any:

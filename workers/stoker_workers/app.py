@@ -17,6 +17,7 @@ from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 from stoker_workers.broker.backend import CollectingBackend
 from stoker_workers.broker.consumer import JobConsumer
+from stoker_workers.broker.request import hide_arguments
 from stoker_workers.broker.step import Engine, MakeEngine, engine_step
 from stoker_workers.broker.tasks import register
 from stoker_workers.broker.transport import ALIAS
@@ -57,6 +58,7 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
     register(app)
     app.steps["worker"].add(engine_step(settings, make or make_engine))
     signals.setup_logging.connect(lambda **_: set_up(settings), weak=False)
+    signals.before_task_publish.connect(hide_arguments, weak=False)
     return app
 
 

@@ -31,3 +31,11 @@ class PrivateRequest(Request):
         if "traceback" in fields:
             fields["traceback"] = ""
         super().send_event(type, **fields)
+
+
+def hide_arguments(headers: dict[str, Any], **_: Any) -> None:
+    """Hide what a message of this worker's says of its arguments: those of a chain's next link.
+
+    A receiver of Celery's signal `before_task_publish`.
+    """
+    headers.update(argsrepr=HIDDEN, kwargsrepr=HIDDEN)
