@@ -1,0 +1,94 @@
+"""What a figure was measured on, and whether the machine is quiet enough to measure at all."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+# Processes that want a core, over the last minute; whatever else runs takes part in the figures.
+QUIET: Final = 0.3
+_PACKAGES: Final = ("celery", "kombu", "redis", "torch", "transformers", "tokenizers", "pydantic")
+
+
+class Busy(Exception):
+    """Other processes use the machine."""
+
+
+def load() -> float:
+    """Give the load average of the last minute."""
+    return os.getloadavg()[0]
+
+
+def check_quiet(*, force: bool) -> str | None:
+    """Refuse to measure on a busy machine.
+
+    Args:
+        force: Warn only.
+
+    Returns:
+        The warning, if there is one.
+
+    Raises:
+        Busy: The load is too high, and `force` is not set.
+    """
+    now = load()
+    if now <= QUIET:
+        return None
+    problem = f"the load average is {now:.2f}, and figures are worth something up to {QUIET}"
+    if not force:
+        raise Busy(f"{problem}: wait until the machine is quiet, or give --force")
+    return f"{problem}: ratios suffer, and absolute figures mean nothing"
+
+
+def describe() -> dict[str, Any]:
+    """Describe the machine, the code and its libraries."""
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "governor": _governor(),
+        "memory_gib": round(
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
+        ),
+        "python": sys.version.split()[0],
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "commit": _commit(),
+        "load": round(load(), 2),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    return f"{commit}+changes" if commit and git("status", "--porcelain") else commit or "unknown"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def _governor() -> str:
+    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else "none"

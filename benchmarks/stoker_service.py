@@ -1,0 +1,69 @@
+"""Stoker as the system under test."""
+
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
+
+from benchmarks.services import Answer, Bench, Queued, module, python
+from stoker import Client, FeatureExtraction, TextClassification
+from stoker_tasks.job import Job
+from stoker_tasks.text import FeatureExtractionParameters
+
+_POOLED = FeatureExtractionParameters(pooling="mean", truncation=True)
+
+
+class Stoker(Queued):
+    """A Stoker worker.
+
+    Args:
+        bench: Where it runs.
+        model: The embedding model's folder; None for the model that does nothing.
+        setting: What the table calls this setting; `default` if all settings are.
+        **settings: Settings of the worker that are not the defaults, as the environment has them.
+    """
+
+    def __init__(
+        self, bench: Bench, model: str | None, setting: str = "default", **settings: object
+    ) -> None:
+        super().__init__(bench, "Stoker", setting)
+        self._model = model
+        self._settings = settings
+        self.client = Client(bench.server.url)
+
+    def command(self) -> Sequence[str]:
+        """Start it as an operator does; the one without a model is told its app."""
+        if self._model is None:
+            app = "benchmarks.noop_worker"
+            return module(python(), "celery", "-A", app, "worker", "-Q", "stoker", "-l", "warning")
+        preload = f"feature-extraction={self._model}"
+        return module(
+            python(), "stoker_workers", "worker", "--device", "cpu", "--preload", preload
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Give the worker's settings."""
+        given = {"redis_url": self.bench.server.url, "log_level": "warning", **self._settings}
+        return {f"STOKER_{name.upper()}": str(value) for name, value in given.items()}
+
+    def fill(self, texts: Sequence[str], models: Sequence[str] | None = None) -> list[str]:
+        """Put a job for each text on the queue.
+
+        Args:
+            texts: The texts.
+            models: The name of each text's model; the worker's own if None.
+        """
+        jobs = [
+            self.job(text, model) for text, model in zip(texts, models or repeat(None), strict=False)
+        ]
+        handles = self.client.submit_many(jobs, allow_unserved=True)
+        return [handle.id for handle in handles]
+
+    def job(self, text: str, model: str | None = None) -> Job:
+        """Give the job of a text."""
+        if self._model is None:
+            return TextClassification(inputs=text, model=model)
+        return FeatureExtraction(inputs=text, model=model, parameters=_POOLED)
+
+    def read(self, meta: dict[str, Any]) -> Answer:
+        """Read the output and the timing."""
+        return Answer(meta["result"]["output"], timing=meta["result"]["timing"])
