@@ -43,6 +43,7 @@ class Ledger:
         self._held: dict[str, str] = {}
         self._working: set[str] = set()
         self._ended: list[str] = []
+        self._returning: list[str] = []
         self._beat = client.register_script(BEAT)
         self._restore = client.register_script(RESTORE)
         self._thread: threading.Thread | None = None
@@ -157,8 +158,27 @@ class Ledger:
         """
         with self._lock:
             idle = [tag for tag in tags if tag in self._held and tag not in self._working]
-        if idle:
-            self.give_back(idle)
+        self.give_back_soon(idle)
+
+    def give_back_soon(self, tags: Iterable[str]) -> None:
+        """Give deliveries back now; if the server is away, with the heartbeat that reaches it.
+
+        Else their leases would be renewed for as long as the process lives, with nobody at work.
+        """
+        with self._lock:
+            self._returning.extend(tags)
+        try:
+            self._return()
+        except redis.RedisError as error:
+            logger.warning("jobs that go back have to wait: %s", type(error).__name__)
+
+    def _return(self) -> None:
+        with self._lock:
+            tags = list(self._returning)
+        if tags:
+            self.give_back(tags)
+            with self._lock:
+                self._returning = [tag for tag in self._returning if tag in self._held]
 
     def close(self) -> None:
         """Give everything back that is still held, and stop renewing leases."""
@@ -183,5 +203,6 @@ class Ledger:
             try:
                 self.beat()
                 self.flush()
+                self._return()
             except redis.RedisError as error:
                 logger.warning("leases could not be renewed: %s", type(error).__name__)

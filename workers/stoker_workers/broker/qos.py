@@ -39,7 +39,7 @@ class QoS(stock.QoS):
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Give a delivery back, or end it."""
         if requeue and self.channel.ledger.holds(delivery_tag):
-            self.channel.ledger.give_back([delivery_tag])
+            self.channel.ledger.give_back_soon([delivery_tag])
             virtual.QoS.ack(self, delivery_tag)
         elif requeue:
             super().reject(delivery_tag, requeue=True)

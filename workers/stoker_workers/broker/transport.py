@@ -35,6 +35,9 @@ _PEEK: Final = "PEEK:"
 # Every so many claims of a few messages one begins with the lowest priority.
 _LOW_TURN: Final = 10
 
+# A delivery's tag, the list and the queue that its message came from, and its text.
+Claimed = tuple[str, str, str, Any]
+
 _ledgers: dict[tuple[Any, ...], Ledger] = {}
 
 
@@ -78,10 +81,12 @@ class Channel(stock.Channel):
         self._claim_sha = ""
         super().__init__(*args, **kwargs)
         self.tag_prefix = f"{self.worker_id}-{uuid4().hex[:12]}."
+        # The ledger of this process for this channel's server. Found now: kombu takes a closed
+        # channel's connection away, and what the channel delivered is stored, fenced and
+        # acknowledged after that as well.
+        self.ledger = self._find_ledger()
 
-    @property
-    def ledger(self) -> Ledger:
-        """The ledger of this process for this channel's server."""
+    def _find_ledger(self) -> Ledger:
         info = self.connection.client
         key = (os.getpid(), info.hostname, info.port, info.virtual_host, self.unacked_key)
         if key not in _ledgers:
@@ -101,7 +106,10 @@ class Channel(stock.Channel):
         """Close the channel; what a claim has sent for is read first, so that it is given back."""
         if self._in_poll and self._claiming:
             try:
-                self._brpop_read()
+                claimed = self._read_claim()
+                # Not delivered first: nobody consumes any more, and kombu would put each back by
+                # itself, the last one first.
+                self.ledger.give_back_soon([tag for tag, _, _, _ in claimed])
             except (Empty, *self.connection_errors) as error:
                 logger.debug("a claim ended with the channel: %s", type(error).__name__)
             self._in_poll = None
@@ -148,6 +156,11 @@ class Channel(stock.Channel):
     def _brpop_read(self, **options: Any) -> Any:
         if not self._claiming:
             return super()._brpop_read(**options)
+        self._deliver_claimed(self._read_claim(**options))
+        return True
+
+    def _read_claim(self, **options: Any) -> list[Claimed]:
+        """Read the answer to a claim; from now on its deliveries are held."""
         lists, self._claiming = self._claiming, []
         try:
             flat = self.client.parse_response(self.client.connection, "EVALSHA", **options)
@@ -162,10 +175,6 @@ class Channel(stock.Channel):
         if not flat:
             self._idle = True
             raise Empty
-        self._deliver_claimed(flat, lists)
-        return True
-
-    def _deliver_claimed(self, flat: list[Any], lists: list[tuple[str, str]]) -> None:
         prefix = f"{self.tag_prefix}{self._claims}."
         claimed = [
             (f"{prefix}{at + 1}", *lists[flat[2 * at]], flat[2 * at + 1])
@@ -173,6 +182,9 @@ class Channel(stock.Channel):
         ]
         # Before the first is delivered: whatever comes of it, the others are held.
         self.ledger.claimed({tag: key for tag, key, _, _ in claimed})
+        return claimed
+
+    def _deliver_claimed(self, claimed: list[Claimed]) -> None:
         for tag, _, queue, text in claimed:
             try:
                 message = json.loads(text)
