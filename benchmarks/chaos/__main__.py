@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.chaos.plan import Build, Plan
 from benchmarks.chaos.report import table
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep the workers' logs")
     options = parser.parse_args(argv)
+    sys.unraisablehook = _without_celery
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     builds: list[Build] = ["stoker"]
     if options.mutant:
@@ -72,6 +74,12 @@ def _code(plan: Plan, verdict: Verdict) -> int:
         return 0
     print(f"NO LOSS was seen of {plan.build}: this run proves nothing about the harness.")
     return 1
+
+
+def _without_celery(unraisable: Any) -> None:
+    # Celery's results talk to the server when they are thrown away, also while it is killed.
+    if "AsyncResult.__del__" not in repr(unraisable.object):
+        sys.__unraisablehook__(unraisable)
 
 
 def _say(words: str) -> None:

@@ -15,14 +15,12 @@ from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.proxy import Proxy
 from benchmarks.chaos.recovery import Kill, Recovery
 from benchmarks.chaos.server import Server
-from benchmarks.chaos.workers.marks import STORE
 
 _TEND: Final = 0.05
-# How long a kill waits for a worker that takes jobs, and for one that stores.
+# How long a kill waits for a worker that takes jobs, and for the moment that it is aimed at.
 _READY_SECONDS: Final = 10.0
-_STORE_SECONDS: Final = 2.0
-# A store takes milliseconds; a kill that is aimed at one falls within so many of them.
-_STORE_LASTS: Final = 0.008
+_AIM_SECONDS: Final = 2.0
+_AIM_LOOK: Final = 0.0005
 _JOB_ID: Final = re.compile(rb'"id": "([^"]+)"')
 
 
@@ -88,9 +86,9 @@ class Faults:
 
     def _strikes(self) -> list[Callable[[], None]]:
         plan = self._plan
-        # Every third kill is aimed at a store, which random instants would seldom meet.
+        # Every second kill is aimed; the others come at any instant.
         strikes: list[Callable[[], None]] = [
-            self._kill_in_store if number % 3 == 0 else self._kill for number in range(plan.kills)
+            self._kill_aimed if number % 2 else self._kill for number in range(plan.kills)
         ]
         strikes += [self._terminate] * plan.terms
         strikes += [self._kill_redis] * plan.redis_kills
@@ -106,15 +104,16 @@ class Faults:
         if slot is not None:
             self._kill_in(slot)
 
-    def _kill_in_store(self) -> None:
-        deadline = time.monotonic() + _STORE_SECONDS
+    def _kill_aimed(self) -> None:
+        mark, lasts = self._plan.aim
+        deadline = time.monotonic() + _AIM_SECONDS
         while time.monotonic() < deadline:
-            storing = [slot for slot in self._fleet.slots if slot.ready and slot.marks.has(STORE)]
-            if storing:
-                time.sleep(self._random.uniform(0, _STORE_LASTS))
-                self._kill_in(self._random.choice(storing))
+            caught = [slot for slot in self._fleet.slots if slot.ready and slot.marks.has(mark)]
+            if caught:
+                time.sleep(self._random.uniform(0, lasts))
+                self._kill_in(self._random.choice(caught))
                 return
-            time.sleep(0.0005)
+            time.sleep(_AIM_LOOK)
         self._kill()
 
     def _kill_in(self, slot: Slot) -> None:

@@ -40,9 +40,17 @@ class Slot:
         self._log = folder / f"{place.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._told_at: float | None = None
+        self._retired = False
         self._worker_id = ""
         self.marks = Marks(self._marks_file)
         self.late_ends = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether a worker takes jobs here, or none is to any more."""
+        return self.ready or (
+            self._retired and self._process is not None and self._process.poll() is not None
+        )
 
     @property
     def ready(self) -> bool:
@@ -110,11 +118,17 @@ class Slot:
             self._told_at = time.monotonic()
             self._process.terminate()
 
+    def retire(self) -> None:
+        """Ask the worker to end, and start none any more."""
+        self._retired = True
+        self.terminate()
+
     def tend(self) -> None:
         """Start what has ended, and end what was told to end and does not."""
         assert self._process is not None
         if self._process.poll() is not None:
-            self.start()
+            if not self._retired:
+                self.start()
         elif self._told_at is not None and time.monotonic() - self._told_at > _GRACE:
             self.late_ends += 1
             self.end()
@@ -175,6 +189,12 @@ class Fleet:
         """Start again what has ended."""
         for slot in self.slots:
             slot.tend()
+
+    def retire_late(self) -> None:
+        """End the workers whose clocks are slow: a countdown lasts as much longer with them."""
+        for slot in self.slots:
+            if slot.place.skew < 0:
+                slot.retire()
 
     def stop(self) -> None:
         """End all in order."""

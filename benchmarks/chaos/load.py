@@ -13,7 +13,6 @@ from kombu.exceptions import OperationalError
 
 from stoker import Client, TextClassification, TextGeneration
 from stoker_config import keys
-from stoker_config.app import PRIORITY_STEPS
 from stoker_tasks.job import Priority
 
 _TICK: Final = 0.1
@@ -60,6 +59,8 @@ class Load(threading.Thread):
         self._random = random.Random(f"load {seed}")
         self._number = 0
         self._end = threading.Event()
+        # Kept: Celery talks to the server when one of them is thrown away.
+        self._canvases: list[Any] = []
         self.sent: list[Sent] = []
         # Calls that failed: whether their jobs are there, no producer can know.
         self.unsure = 0
@@ -69,6 +70,7 @@ class Load(threading.Thread):
         """Submit no more, and wait for the last call to end."""
         self._end.set()
         self.join(120)
+        self._canvases.clear()
         self._client.close()
         self._looker.close()
 
@@ -128,7 +130,7 @@ class Load(threading.Thread):
             self._client.signature("text-generation"),
             self._client.signature("text-classification"),
         ]
-        first, second, third = _ids(chain(*links).apply_async())
+        first, second, third = self._ids(chain(*links).apply_async())
         once, twice = f"{text} and on", f"{text} and on and on"
         return [
             Sent(first, "link", (once,)),
@@ -140,12 +142,17 @@ class Load(threading.Thread):
         texts = [self._text() for _ in range(4)]
         header = [self._client.signature(TextGeneration(inputs=text)) for text in texts]
         body = self._client.signature("text-classification")
-        *parts, last = _ids(chord(header, body).apply_async())
+        *parts, last = self._ids(chord(header, body).apply_async())
         said = [f"{text} and on" for text in texts]
         return [
             *(Sent(part, "part", (text,)) for part, text in zip(parts, said, strict=True)),
             Sent(last, "body", tuple(said)),
         ]
+
+    def _ids(self, result: Any) -> list[str]:
+        """List the IDs of a canvas's jobs, the first to run first."""
+        self._canvases.append(result)
+        return list(_walk(result))
 
     def _text(self, sleep: float | None = None) -> str:
         """Make a text that no other job has; every third one makes its forward pass longer."""
@@ -156,13 +163,8 @@ class Load(threading.Thread):
         return f"{words}{self._number}" + (f" sleep={sleep:g}" if sleep else "")
 
     def _backlog(self) -> int:
-        lists = [keys.queue("stoker", step, PRIORITY_STEPS) for step in PRIORITY_STEPS]
+        lists = [keys.queue("stoker", step, keys.PRIORITY_STEPS) for step in keys.PRIORITY_STEPS]
         return sum(int(self._looker.llen(name)) for name in lists)
-
-
-def _ids(result: Any) -> list[str]:
-    """List the IDs of a canvas's jobs, the first to run first."""
-    return list(_walk(result))
 
 
 def _walk(result: Any) -> Iterator[str]:

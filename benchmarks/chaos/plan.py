@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from benchmarks.chaos.workers.marks import IN_LOOP, STORE
+
 Build = Literal["stoker", "mutant", "stoker on kombu's transport", "plain celery"]
 
 _PACKAGE: Final = "benchmarks.chaos.workers"
@@ -89,6 +91,15 @@ class Plan:
         """The workers' settings: few jobs a batch, so that all of them hold some."""
         transport = "stock" if self.build == "stoker on kombu's transport" else "stoker"
         return {"lease": self.lease, "transport": transport, "prefetch": 64, "batch_rows": 16}
+
+    @property
+    def aim(self) -> tuple[int, float]:
+        """What the aimed kills wait for, and for how many seconds it lasts.
+
+        A store takes milliseconds; random instants would seldom meet one. Plain Celery's weak
+        moment is a job that runs inside its event loop while messages come in.
+        """
+        return (IN_LOOP, 0.15) if self.build == "plain celery" else (STORE, 0.006)
 
     @property
     def terms(self) -> int:

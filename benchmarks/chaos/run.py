@@ -18,7 +18,6 @@ from benchmarks.chaos.recovery import Recovery
 from benchmarks.chaos.server import Server
 from benchmarks.chaos.verdict import Verdict, judge
 from stoker_config import keys
-from stoker_config.app import PRIORITY_STEPS
 from tests.support.redis_server import folder
 
 _LOOK: Final = 0.2
@@ -69,6 +68,7 @@ def _run(plan: Plan, say: Say, home: Path) -> Verdict:
         if load.failure is not None:
             raise RuntimeError("the producer broke") from load.failure
         say(f"{len(load.sent)} jobs submitted; the faults are over, what is left is waited for")
+        fleet.retire_late()
         _settle(client, [job.id for job in load.sent], fleet, plan.settle)
         recovery.stop()
         fleet.stop()
@@ -94,7 +94,7 @@ def _settle(client: Any, ids: Sequence[str], fleet: Fleet, seconds: float) -> No
     while waiting and time.monotonic() < deadline:
         fleet.tend()
         waiting = [job_id for job_id in waiting if not client.exists(keys.result(job_id))]
-        if _left(client) or not all(slot.ready for slot in fleet.slots):
+        if _left(client) or not all(slot.settled for slot in fleet.slots):
             busy_at = time.monotonic()
         elif time.monotonic() - busy_at > _IDLE:
             return
@@ -117,7 +117,8 @@ def _left(client: Any) -> int:
     """Count the messages that wait in a queue or are held."""
     try:
         waiting = sum(
-            int(client.llen(keys.queue("stoker", step, PRIORITY_STEPS))) for step in PRIORITY_STEPS
+            int(client.llen(keys.queue("stoker", step, keys.PRIORITY_STEPS)))
+            for step in keys.PRIORITY_STEPS
         )
         return waiting + int(client.hlen("unacked"))
     except redis.RedisError:

@@ -18,6 +18,8 @@ RUNS: Final = "CHAOS_RUNS"
 READY: Final = 4
 FORWARD: Final = 5
 STORE: Final = 6
+# Plain Celery only: a job whose countdown is over runs inside the event loop.
+IN_LOOP: Final = 7
 _SIZE: Final = 8
 
 

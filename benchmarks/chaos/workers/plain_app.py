@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import signals
 
-from benchmarks.chaos.workers.marks import FORWARD, READY, Runs, own_marks
+from benchmarks.chaos.workers.marks import FORWARD, IN_LOOP, READY, Runs, own_marks
 from stoker_config.app import make_app
 from stoker_config.settings import load_settings
 
@@ -41,24 +41,26 @@ def _texts(value: Any) -> list[str]:
     return [value["output"][0]["generated_text"]] if isinstance(value, dict) else [value]
 
 
-def _run(job_id: str, value: Any) -> list[str]:
+def _run(request: Any, value: Any) -> list[str]:
     texts = _texts(value)
-    runs.add([job_id])
+    runs.add([request.id])
     marks.put(FORWARD, True)
+    marks.put(IN_LOOP, request.eta is not None)
     for seconds in re.findall(r"sleep=([\d.]+)", " ".join(texts)):
         time.sleep(float(seconds))
     marks.put(FORWARD, False)
+    marks.put(IN_LOOP, False)
     return texts
 
 
 @app.task(bind=True, name="stoker.text_classification")
 def classify(self: Any, before: Any = None, inputs: Any = None, **_: Any) -> Any:
     """Answer with the input."""
-    return {"output": [{"label": text} for text in _run(self.request.id, inputs or before)]}
+    return {"output": [{"label": text} for text in _run(self.request, inputs or before)]}
 
 
 @app.task(bind=True, name="stoker.text_generation")
 def generate(self: Any, before: Any = None, inputs: Any = None, **_: Any) -> Any:
     """Answer with the input, continued."""
-    texts = _run(self.request.id, inputs or before)
+    texts = _run(self.request, inputs or before)
     return {"output": [{"generated_text": f"{text} and on"} for text in texts]}
