@@ -3,7 +3,6 @@
 Only Celery is imported. CELERY_URL names the Redis server, which is the one in STOKER_REDIS_URL.
 """
 
-# ruff: noqa: T201 - an example prints what it gets
 import os
 import sys
 

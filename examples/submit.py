@@ -4,7 +4,6 @@ Start a worker first, such as `stoker up --preload text-classification=ORG/NAME`
 server in STOKER_REDIS_URL.
 """
 
-# ruff: noqa: T201 - an example prints what it gets
 import sys
 
 from stoker import Client, Failure, TextClassification

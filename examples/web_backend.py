@@ -9,7 +9,6 @@ In Django, Flask or FastAPI the calls are the same. A client is made once for ea
 from all of its threads; no call here waits for a model.
 """
 
-# ruff: noqa: T201 - an example prints what it gets
 import json
 import sys
 from collections.abc import Callable, Iterable

@@ -4,31 +4,41 @@ from stoker.client import Client
 from stoker.handle import JobHandle
 from stoker.status import CancelAnswer, State, Status
 from stoker_tasks import errors
-from stoker_tasks.audio import AutomaticSpeechRecognition
+from stoker_tasks.audio import AutomaticSpeechRecognition, AutomaticSpeechRecognitionParameters
 from stoker_tasks.errors import StokerError
-from stoker_tasks.image import ImageClassification
+from stoker_tasks.image import ImageClassification, ImageClassificationParameters
 from stoker_tasks.job import Job
 from stoker_tasks.media import Media
 from stoker_tasks.result import Artifact, Failure, Result, Success, Timing
 from stoker_tasks.text import (
     FeatureExtraction,
+    FeatureExtractionParameters,
     FillMask,
+    FillMaskParameters,
     TextClassification,
+    TextClassificationParameters,
     TextGeneration,
+    TextGenerationParameters,
     TokenClassification,
+    TokenClassificationParameters,
     ZeroShotClassification,
+    ZeroShotClassificationParameters,
 )
 from stoker_tasks.wire import make_job
 
 __all__ = [
     "Artifact",
     "AutomaticSpeechRecognition",
+    "AutomaticSpeechRecognitionParameters",
     "CancelAnswer",
     "Client",
     "Failure",
     "FeatureExtraction",
+    "FeatureExtractionParameters",
     "FillMask",
+    "FillMaskParameters",
     "ImageClassification",
+    "ImageClassificationParameters",
     "Job",
     "JobHandle",
     "Media",
@@ -38,10 +48,14 @@ __all__ = [
     "StokerError",
     "Success",
     "TextClassification",
+    "TextClassificationParameters",
     "TextGeneration",
+    "TextGenerationParameters",
     "Timing",
     "TokenClassification",
+    "TokenClassificationParameters",
     "ZeroShotClassification",
+    "ZeroShotClassificationParameters",
     "errors",
     "make_job",
 ]

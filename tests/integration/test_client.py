@@ -14,6 +14,9 @@ from stoker import (
     TextClassification,
     errors,
 )
+from stoker_config.app import make_app
+from stoker_config.settings import Settings
+from tests.support.until import until
 from tests.support.worker import Worker, worker
 
 
@@ -82,6 +85,22 @@ def test_states_and_the_four_answers_of_cancel(client: Client, fake_worker: Work
     assert isinstance(result, Failure)
     assert result.status == "canceled"
     assert client.status("no-such-job").state is State.UNKNOWN
+
+
+def test_celerys_revoke_with_terminate_discards_a_running_job_and_spares_its_neighbours(
+    client: Client, redis_url: str, fake_worker: Worker
+) -> None:
+    handles = client.submit_many([text("sleep=1"), text("neighbour")])
+    until(lambda: handles[0].status().state is State.RUNNING)
+
+    make_app(Settings.model_validate({"redis_url": redis_url})).control.revoke(
+        handles[0].id, terminate=True
+    )
+
+    result = handles[0].wait(timeout=10)
+    assert isinstance(result, Failure)
+    assert result.status == "canceled"
+    assert isinstance(handles[1].wait(timeout=10), Success)
 
 
 def test_a_canceled_job_never_runs_when_a_worker_starts(

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import redis
 from stoker import Client, Failure, State, Success, TextClassification
 from stoker_config import keys
 from tests.support.until import until
-from tests.support.worker import Worker, worker
+from tests.support.worker import Worker, environment, worker
 
 
 def text(words: str) -> TextClassification:
@@ -57,8 +59,16 @@ def test_jobs_of_a_dead_process_are_given_back_at_once_and_run_again(
     assert supervised.terminate() == 0
 
 
+def stoker(redis_url: str, *arguments: str) -> str:
+    """Run the command line; give what it prints."""
+    command = [sys.executable, "-m", "stoker.cli.main", *arguments]
+    return subprocess.run(
+        command, env=environment(redis_url), capture_output=True, text=True, check=True
+    ).stdout
+
+
 def test_a_job_that_kills_its_workers_is_given_up_and_the_others_succeed(
-    client: Client, server: Any, supervised: Worker
+    client: Client, server: Any, supervised: Worker, redis_url: str
 ) -> None:
     good = [text(f"good {at}") for at in range(30)]
     handles = client.submit_many([text("sleep=0.5"), *good[:15], text("kill"), *good[15:]])
@@ -81,7 +91,8 @@ def test_a_job_that_kills_its_workers_is_given_up_and_the_others_succeed(
         "default",
     )
     assert supervised.terminate() == 0
-    assert client.requeue(letter.id)
+    assert letter.id in stoker(redis_url, "dead", "list")
+    assert stoker(redis_url, "dead", "requeue", letter.id) == f"{letter.id} requeued\n"
     assert client.status(letter.id).state is State.QUEUED
     assert client.dead_letters() == []
     assert not client.requeue(letter.id)
@@ -137,3 +148,29 @@ def test_a_killed_supervisor_takes_its_worker_along(supervised: Worker) -> None:
     supervised.process.wait()
 
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--preload", "text-classification=no/such/folder"], 78, "a model cannot be preloaded: "),
+        (["--preload", "nonsense"], 2, "write task=model"),
+        (["--device", "cuda:7"], 78, "there is no device 'cuda:7' here"),
+        (["--pool", "Not A Pool"], 2, "a pool's name has lower-case letters"),
+    ],
+)
+def test_what_another_start_would_not_mend_is_said_and_ends_the_supervisor(
+    redis_url: str, arguments: list[str], code: int, words: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "stoker_workers", "worker", *arguments],
+        env=environment(redis_url),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == code
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr

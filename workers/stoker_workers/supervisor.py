@@ -21,12 +21,10 @@ from stoker_config.servers import connect
 from stoker_config.settings import Settings, child_environment
 from stoker_workers.broker.leases import give_back_of
 from stoker_workers.broker.ledger import Ledger
+from stoker_workers.exits import CONFIG, USAGE
 
 logger = logging.getLogger(__name__)
 
-# Exit codes that another start would give again: a wrong option or setting.
-USAGE: Final = 2
-CONFIG: Final = 78
 # Seconds between a death and the next start, if deaths follow each other.
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 60.0

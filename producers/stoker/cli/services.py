@@ -3,18 +3,19 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stoker.demo import run as demo_run
 from stoker.local.errors import Interrupted
 from stoker.local.extras import require
-from stoker.local.stack import Plan, Stack
 from stoker.local.stop import Stop
-from stoker.local.tally import Tally
 from stoker_config.serving import Serving
 from stoker_config.settings import child_environment, load_settings
+
+if TYPE_CHECKING:
+    from stoker.local.stack import Plan, Stack
+    from stoker.local.tally import Tally
 
 Pool = Annotated[str | None, typer.Option(help="The pool to serve.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda:N or mps.")]
@@ -32,6 +33,9 @@ def demo(
     device: Device = None,
 ) -> None:
     """Embed the Python reference, answer questions from it, and ask a chat model one more."""
+    # What starts services imports redis-py; no other command is to wait for that.
+    from stoker.demo import run as demo_run
+
     settings = load_settings()
     with Stop() as stop:
         code = demo_run.run(
@@ -52,6 +56,9 @@ def up(
     flower_port: Annotated[int | None, typer.Option(help="Flower's port; a free one.")] = None,
 ) -> None:
     """Run Redis, a worker and Flower on this machine until Ctrl-C or SIGTERM."""
+    from stoker.local.stack import Plan, Stack
+    from stoker.local.tally import Tally
+
     settings = load_settings()
     plan = Plan(
         pool=pool or settings.pool,
@@ -95,7 +102,7 @@ def worker(
     os.execve(sys.executable, command, environment)
 
 
-def _announce(stack: Stack, plan: Plan, serving: Serving) -> None:
+def _announce(stack: "Stack", plan: "Plan", serving: Serving) -> None:
     lines = [
         f"Stoker is up: worker {serving.worker} on {serving.device}, pool {plan.pool}",
         *(f"  loaded     {model}" for model in serving.warm),
@@ -108,7 +115,7 @@ def _announce(stack: Stack, plan: Plan, serving: Serving) -> None:
     typer.echo("\n".join(lines))
 
 
-def _report(tally: Tally, plan: Plan) -> None:
+def _report(tally: "Tally", plan: "Plan") -> None:
     typer.echo(
         f"Stopped: {tally.done} done, {tally.queued} queued, {tally.unacknowledged} unacknowledged."
     )

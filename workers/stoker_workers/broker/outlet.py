@@ -141,7 +141,7 @@ class CeleryOutlet:
         return [
             delivery
             for delivery, tombstone in zip(deliveries, tombstones, strict=True)
-            if tombstone is not None
+            if tombstone is not None or delivery.handle.discard
         ]
 
 

@@ -6,19 +6,31 @@ everyone who can reach the broker: they carry names, times and types only.
 
 from typing import Any, Final
 
+from celery.worker import state
 from celery.worker.request import Request
 
 HIDDEN: Final = "(…)"
 
 
 class PrivateRequest(Request):
-    """A request whose arguments, result and errors are hidden wherever Celery shows them."""
+    """A request whose arguments, result and errors are hidden wherever Celery shows them.
+
+    Attributes:
+        discard: Whether the job was revoked with `terminate=True` while it ran.
+    """
+
+    discard = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # A stock producer's message carries the repr of its arguments.
         self._argsrepr = self._kwargsrepr = HIDDEN
         self._request_dict.update(argsrepr=HIDDEN, kwargsrepr=HIDDEN)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Discard the result of a running job; it shares its forward pass, which goes on."""
+        self.discard = True
+        state.revoked.add(self.id)
 
     def info(self, safe: bool = False) -> dict[str, Any]:
         """Describe the request for `inspect`."""

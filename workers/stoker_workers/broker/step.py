@@ -13,6 +13,7 @@ from celery.exceptions import ImproperlyConfigured
 from stoker_config.servers import connect
 from stoker_config.serving import Registry, Serving
 from stoker_config.settings import Settings
+from stoker_tasks.errors import StokerError
 from stoker_tasks.wire import pool_name
 from stoker_workers.broker import reliance
 from stoker_workers.broker.announcer import Announcer
@@ -23,6 +24,7 @@ from stoker_workers.broker.transport import ledgers
 from stoker_workers.broker.watchdog import Watchdog
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
+from stoker_workers.exits import CONFIG
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +80,11 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             # Every call of the engine may be repeated; while the server is away, results wait.
             self.client = connect(settings, patient=True)
             outlet = CeleryOutlet(self.calls, self.client)
-            self.engine = make(settings, outlet, self.client)
+            try:
+                self.engine = make(settings, outlet, self.client)
+            except (StokerError, ValueError) as error:
+                logger.critical("the worker cannot start: %s", error)
+                raise SystemExit(CONFIG) from None
             self.announcer = Announcer(Registry(connect(settings)), lambda: self.serving(worker))
             worker.process_task = Intake(
                 self.engine.flow.accept,
@@ -95,7 +101,12 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
 
         def start(self, worker: Any) -> None:
             # Before the consumer starts, so that no cold worker takes jobs.
-            self.engine.preload()
+            try:
+                self.engine.preload()
+            except StokerError as error:
+                # What an operator wrote, not a caller: it may be told in full.
+                logger.critical("a model cannot be preloaded: %s", error.message)
+                raise SystemExit(CONFIG) from None
             self.engine.flow.start()
             self.watchdog = Watchdog(lambda: self.engine.flow.trouble(settings.hang_timeout))
             self.watchdog.start()

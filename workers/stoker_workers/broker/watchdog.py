@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from stoker_workers.exits import SOFTWARE
+
 logger = logging.getLogger(__name__)
 
-# The exit code of sysexits.h for an internal fault; a supervisor starts the worker again.
-SOFTWARE: Final = 70
 _LOOK_SECONDS: Final = 1.0
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 
 from stoker_tasks.catalog import find
 from stoker_tasks.errors import InvalidInput, ModelNotAllowed
@@ -18,7 +19,10 @@ def parse_preload(entries: Sequence[str]) -> list[ModelKey]:
     parsed = []
     for entry in entries:
         task, equals, model = entry.partition("=")
-        model, _, revision = model.partition("@")
+        revision = ""
+        # A folder may have an @ in its name, a hub ID never has.
+        if not Path(model).is_dir():
+            model, _, revision = model.partition("@")
         if not equals or not model:
             raise InvalidInput(f"preload {entry!r}: write task=model or task=model@revision")
         parsed.append(ModelKey(find(task).name, model, revision or None))
