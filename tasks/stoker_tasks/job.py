@@ -21,7 +21,10 @@ class Parameters(BaseModel):
     explicit `None` is not the same as nothing.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+    # JSON has no infinity.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     def given(self) -> dict[str, Any]:
         """List what the caller set, as JSON-safe keyword arguments of the pipeline call."""

@@ -6,11 +6,13 @@ what any producer sent, checking it again.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from stoker_tasks.catalog import CATALOG, find
+from stoker_tasks.describe import fields_of
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job, Priority
 from stoker_tasks.spec import TaskSpec
@@ -25,6 +27,9 @@ CLAIM_FIELD: Final = "claim"
 
 # Celery's priorities on Redis: 0 is served first.
 PRIORITIES: Final[Mapping[Priority, int]] = {"high": 0, "normal": 3, "low": 6}
+
+# How many of a job's faults an error lists.
+_LISTED: Final = 10
 
 _POOL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RESULT_KEYS = frozenset({"output", "artifacts", "task", "model", "timing", "metadata"})
@@ -112,7 +117,8 @@ def read_job(celery_task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -
 def _from_position(task: str, value: Any) -> Any:
     if isinstance(value, list):
         return [_from_position(task, one) for one in value]
-    if isinstance(value, dict) and value.keys() == _RESULT_KEYS:
+    # A later version may tell more of a result.
+    if isinstance(value, dict) and value.keys() >= _RESULT_KEYS:
         return _hand_over(task, value)
     return value
 
@@ -137,22 +143,46 @@ def _explain(spec: TaskSpec, error: ValidationError) -> InvalidInput:
     """Say what is wrong by field, with what is allowed, and without any of the caller's values."""
     problems: dict[str, str] = {}
     for found in error.errors(include_input=False, include_url=False, include_context=False):
-        field, *rest = found["loc"] or ("job",)
-        if found["type"] == "extra_forbidden" and not rest:
-            problems[f"{field}"] = f"unknown field; a job has {', '.join(spec.job.model_fields)}"
-        elif field == "inputs":
-            problems["inputs"] = f"must be {spec.inputs}"
-        elif field == "parameters" and rest:
-            name = f"parameters.{rest[0]}"
-            if found["type"] == "extra_forbidden" and len(rest) == 1:
-                problems[name] = (
-                    f"unknown parameter; {spec.name} takes {', '.join(spec.parameters)}"
-                )
-            elif name not in problems:
-                problems[name] = found["msg"]
-        else:
-            problems.setdefault(f"{field}", found["msg"])
-    listed = "; ".join(f"{where[:80]}: {what}" for where, what in problems.items())
-    return InvalidInput(
-        f"{spec.name}: {listed}", {"task": spec.name, "fields": [name[:80] for name in problems]}
-    )
+        loc = [f"{part}" for part in found["loc"]] or ["job"]
+        where, what = _problem(spec, loc, found["type"], found["msg"])
+        problems.setdefault(where[:80], what)
+    listed = "; ".join(f"{where}: {problems[where]}" for where in list(problems)[:_LISTED])
+    if len(problems) > _LISTED:
+        listed += f"; and {len(problems) - _LISTED} more"
+    details = {"task": spec.name, "fields": list(problems)[:_LISTED]}
+    return InvalidInput(f"{spec.name}: {listed}", details)
+
+
+def _problem(spec: TaskSpec, loc: Sequence[str], kind: str, msg: str) -> tuple[str, str]:
+    """Name the field at a place in a job, and say what it takes."""
+    if loc[0] == "inputs":
+        return "inputs", f"must be {spec.inputs}"
+    model: type[BaseModel] | None = spec.job
+    owner, takes = "a job", msg
+    walked: list[str] = []
+    for part in loc:
+        if model is None or part not in model.model_fields:
+            break
+        walked.append(part)
+        takes = _takes(model).get(part, msg)
+        owner = spec.name if walked == ["parameters"] else part
+        model = _nested(model.model_fields[part].annotation)
+    if kind == "extra_forbidden" and model is not None:
+        noun = "parameter" if walked else "field"
+        names = model.model_fields if model is spec.job else sorted(model.model_fields)
+        verb = "has" if model is spec.job else "takes"
+        return ".".join(loc), f"unknown {noun}; {owner} {verb} {', '.join(names)}"
+    return ".".join(walked) or loc[0], "is required" if kind == "missing" else takes
+
+
+@cache
+def _takes(model: type[BaseModel]) -> Mapping[str, str]:
+    words = {field.name: field.type for field in fields_of(model)}
+    return {name: f"takes {type}" for name, type in words.items() if type != "object"}
+
+
+def _nested(annotation: Any) -> type[BaseModel] | None:
+    for each in (annotation, *get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            return each
+    return None

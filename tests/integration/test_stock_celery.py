@@ -256,7 +256,7 @@ def test_a_callback_gets_what_is_handed_over(stock: Producer) -> None:
         (UNKNOWN_FIELD, "temperature: unknown field; a job has inputs, model"),
         ({"inputs": 7}, "inputs: must be a string"),
         ({"parameters": {}}, "inputs: must be a string"),
-        ({"inputs": "x", "parameters": {"top_k": "two"}}, "parameters.top_k: Input should be"),
+        ({"inputs": "x", "parameters": {"top_k": "two"}}, "parameters.top_k: takes integer ≥ 1"),
     ],
 )
 def test_intake_refuses_what_submit_refuses_in_the_same_words(
