@@ -1,0 +1,121 @@
+"""The artifact store on a real server: expiry, the limit of one, the cap of all."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from stoker_config import keys
+from stoker_config.artifacts import SCHEME, RedisArtifacts, fetch, new_uri
+from stoker_tasks.errors import InputFetchFailed, TooLarge
+from tests.support.until import until
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def store(
+    server: Any, *, limit: int = 1000, capacity: int = 1000, expires: int = 60
+) -> RedisArtifacts:
+    return RedisArtifacts(server, limit=limit, capacity=capacity, expires=expires)
+
+
+def held(server: Any) -> int:
+    return int(server.get(keys.ARTIFACT_BYTES) or 0)
+
+
+def test_bytes_come_back(server: Any) -> None:
+    artifacts = store(server)
+    data = bytes(range(256))
+
+    uri = artifacts.put(data)
+
+    assert uri.startswith(SCHEME)
+    assert fetch(artifacts, uri) == data
+    assert fetch(artifacts, artifacts.put(b"")) == b""
+    assert artifacts.get([]) == {}
+
+
+def test_many_are_read_at_once_and_the_missing_are_left_out(server: Any) -> None:
+    artifacts = store(server)
+    a, b = artifacts.put(b"a"), artifacts.put(b"b")
+
+    assert artifacts.get([a, new_uri(), b]) == {a: b"a", b: b"b"}
+    with pytest.raises(InputFetchFailed, match="submit the job again with its bytes") as gone:
+        fetch(artifacts, new_uri())
+    assert gone.value.details["uri"].startswith(SCHEME)
+
+
+def test_storing_a_name_again_does_nothing(server: Any) -> None:
+    artifacts, uri = store(server), new_uri()
+
+    for data in (b"first", b"second time"):
+        assert artifacts.put(data, uri=uri) == uri
+
+    assert fetch(artifacts, uri) == b"first"
+    assert held(server) == 5
+
+
+def test_one_may_be_too_large(server: Any) -> None:
+    artifacts = store(server, limit=10)
+
+    artifacts.put(b"x" * 10)
+    with pytest.raises(TooLarge, match=r"11 bytes .*\(STOKER_ARTIFACT_LIMIT") as refused:
+        artifacts.put(b"x" * 11)
+
+    assert refused.value.details == {"size": 11, "limit": 10}
+    assert held(server) == 10
+
+
+def test_all_of_them_may_be_too_many(server: Any) -> None:
+    artifacts = store(server, capacity=25)
+    kept = [artifacts.put(b"x" * 10) for _ in range(2)]
+
+    with pytest.raises(TooLarge, match=r"holds 20 of 25 bytes .* 10 were to be added") as refused:
+        artifacts.put(b"x" * 10)
+
+    assert refused.value.details == {"size": 10, "held": 20, "capacity": 25}
+    assert artifacts.get(kept).keys() == set(kept)
+    # What fits is taken still.
+    artifacts.put(b"x" * 5)
+    assert held(server) == 25
+
+
+def test_what_expires_makes_room(server: Any) -> None:
+    artifacts = store(server, capacity=30, expires=1)
+    old = [artifacts.put(b"x" * 10) for _ in range(3)]
+
+    until(lambda: not artifacts.get(old), 10)
+    # The server's clock is read in whole seconds.
+    until(lambda: _taken(artifacts), 10)
+
+    assert held(server) <= 30
+
+
+def _taken(artifacts: RedisArtifacts) -> bool:
+    try:
+        artifacts.put(b"y" * 10)
+    except TooLarge:
+        return False
+    return True
+
+
+def test_the_sum_stays_right_through_many_expiries(server: Any) -> None:
+    short, long = store(server, expires=1), store(server, expires=60)
+    for _ in range(150):
+        short.put(b"xy")
+    kept = long.put(b"z" * 7)
+    server.delete(*[key for key in server.scan_iter("stoker:artifact:*") if kept not in str(key)])
+    # As if their time were over; each call takes at most 100 off.
+    members = server.zrange(keys.ARTIFACT_EXPIRY, 0, -1)
+    server.zadd(keys.ARTIFACT_EXPIRY, {m: 1 for m in members if kept not in m.decode()})
+
+    one, other = long.put(b"a"), long.put(b"b")
+
+    assert held(server) == 9
+    assert server.zcard(keys.ARTIFACT_EXPIRY) == 3
+    assert set(long.get([kept, one, other])) == {kept, one, other}
