@@ -63,6 +63,11 @@ if #ids > 0 then
 end
 return late
 """
+# Takes away the claim to dispatch a chord's body that an earlier delivery has left behind.
+# KEYS: the claim.
+_RELEASE: Final = """
+if redis.call('GET', KEYS[1]) ~= 'done' then redis.call('DEL', KEYS[1]) end
+"""
 # Lua's unpack and Redis's single thread both want calls of a bounded size.
 _CALL_KEYS: Final = 500
 _CALL_BYTES: Final = 8 * 1024 * 1024
@@ -97,6 +102,7 @@ class CollectingBackend(RedisBackend):
         self._collected = threading.local()
         super().__init__(*args, **kwargs)
         self._store: Any = None
+        self._release: Any = None
 
     @contextmanager
     def collect(self, deliveries: Deliveries | None = None) -> Iterator[dict[str, Stored]]:
@@ -138,6 +144,21 @@ class CollectingBackend(RedisBackend):
         # The first state that Celery gives a job stands: what fails later is not the job's.
         results.setdefault(_job_id(key), stored)
         return None
+
+    def on_chord_part_return(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Count a chord's part, and dispatch its body after the last one.
+
+        Celery 5.7 lets only one delivery dispatch the body, for as long as half a minute. If that
+        one dies before it has done so, its job is back within two seconds, would find the body
+        claimed and leave it to the dead. A claim is made with the last part only, so one that a
+        part finds here is that of its own earlier delivery or, should two deliveries run at once,
+        leads to a body that is sent twice under one ID: it may run twice, and is stored once.
+        """
+        if request.group:
+            if self._release is None:
+                self._release = self.client.register_script(_RELEASE)
+            self._release(keys=[self.get_key_for_group(request.group, ".c")])
+        return super().on_chord_part_return(request, *args, **kwargs)
 
     def _collecting(self) -> dict[str, Stored] | None:
         return getattr(self._collected, "results", None)

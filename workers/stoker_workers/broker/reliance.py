@@ -38,6 +38,9 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     ("celery.backends.redis", "RedisBackend.set"),
     ("celery.backends.redis", "RedisBackend.ensure"),
     ("celery.backends.redis", "RedisBackend._MAX_STR_VALUE_SIZE"),
+    # Celery: what counts a chord's parts, and the key under which a worker claims the body.
+    ("celery.backends.redis", "RedisBackend.on_chord_part_return"),
+    ("celery.backends.redis", "RedisBackend.get_key_for_group"),
     # Celery: the message that a producer sends.
     ("celery.app.amqp", "AMQP.as_task_v2"),
     # kombu: how a channel asks for messages and reads them.
