@@ -27,7 +27,7 @@ class Announcer:
 
     def start(self) -> None:
         """Announce the worker now, and from now on."""
-        self._registry.announce(self._describe())
+        self._announce()
         self._thread.start()
 
     def stop(self) -> None:
@@ -42,7 +42,11 @@ class Announcer:
 
     def _run(self) -> None:
         while not self._end.wait(ALIVE_SECONDS / 3):
-            try:
-                self._registry.announce(self._describe())
-            except redis.RedisError as error:
-                logger.warning("the worker could not be announced: %s", type(error).__name__)
+            self._announce()
+
+    def _announce(self) -> None:
+        # Not even the first time is it worth a worker whose models are loaded.
+        try:
+            self._registry.announce(self._describe())
+        except redis.RedisError as error:
+            logger.warning("the worker could not be announced: %s", type(error).__name__)
