@@ -91,7 +91,8 @@ def _settle(client: Any, ids: Sequence[str], fleet: Fleet, seconds: float) -> No
     deadline = time.monotonic() + seconds
     busy_at = time.monotonic()
     waiting = list(ids)
-    while waiting and time.monotonic() < deadline:
+    # Also what nobody counts, such as a job whose producer was never told that it is taken.
+    while (waiting or _left(client)) and time.monotonic() < deadline:
         fleet.tend()
         waiting = [job_id for job_id in waiting if not client.exists(keys.result(job_id))]
         if _left(client) or not all(slot.settled for slot in fleet.slots):
