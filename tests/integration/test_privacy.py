@@ -176,6 +176,9 @@ def send(here: Deployment, queue: str) -> dict[str, str]:
     for what in ("callbacks", "chain", "errbacks"):
         raw(f"broken {what}", [["bad"], {}, {what: [broken]}])
         raw(f"broken {what} of a success", [["x"], {}, {what: [broken]}])
+    # What Celery says of this one quotes it.
+    quoted = {"task": "shop.ship", "subtask_type": CANARY}
+    raw("quoted callback", [["x"], {}, {"callbacks": [quoted]}])
     raw(
         "an unknown task's errbacks", [[], {}, {"errbacks": [broken]}], headers={"task": "stoker.x"}
     )
@@ -208,6 +211,7 @@ ENDS: Final = {
     # As Celery has them.
     "TypeError": ["broken callbacks of a success", "broken chain of a success"],
     "ChordError": ["failing chord"],
+    "KeyError": ["quoted callback"],
 }
 
 
