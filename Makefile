@@ -5,7 +5,7 @@ ARGS ?=
 # Models stay in the clone, beside .venv.
 export STOKER_CACHE_DIR ?= $(CURDIR)/.cache/stoker
 
-.PHONY: help setup demo up test check chaos
+.PHONY: help setup demo up test check chaos bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -22,6 +22,9 @@ up: setup ## Redis, a worker and Flower, until Ctrl-C
 
 test: setup ## all tests
 	@.venv/bin/python -m pytest $(ARGS)
+
+bench: setup ## measure Stoker beside its peers; see docs/benchmarks.md
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 check: setup ## style, types, layering, and all tests
 	@.venv/bin/ruff check .

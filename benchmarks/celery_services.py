@@ -9,7 +9,7 @@ from uuid import uuid4
 from celery import Celery
 
 from benchmarks.peers.model import NOOP
-from benchmarks.services import Answer, Bench, Queued, at_root, module, python
+from benchmarks.services import READY_SECONDS, Answer, Bench, Queued, at_root, module, python
 
 _QUEUE: Final = "bench"
 _TASK: Final = "bench.run"
@@ -44,6 +44,7 @@ class CeleryService(Queued):
         super().__init__(bench, name, setting)
         self._model, self._interpreter, self._peer = model, interpreter, peer
         self._pool, self._told = pool, told
+        self.batch = int(told.get("batch", 1))
 
     def command(self) -> Sequence[str]:
         """Start it without the chatter between workers, of which there is only one."""
@@ -57,7 +58,12 @@ class CeleryService(Queued):
         told = {f"BENCH_{name.upper()}": f"{value:g}" for name, value in self._told.items()}
         model = self._model or NOOP
         foreign = at_root() if self._interpreter != python() else {}
-        return {**foreign, "BENCH_BROKER": self.bench.server.celery_url, "BENCH_MODEL": model, **told}
+        return {
+            **foreign,
+            "BENCH_BROKER": self.bench.server.celery_url,
+            "BENCH_MODEL": model,
+            **told,
+        }
 
     def fill(self, texts: Sequence[str]) -> list[str]:
         """Send a message for each text, by Celery's own client."""
@@ -69,9 +75,22 @@ class CeleryService(Queued):
                 )
         return ids
 
+    def send(self, text: str) -> str:
+        """Send one message as a caller does; gives the job's ID."""
+        return str(self._app.send_task(_TASK, args=(text,), queue=_QUEUE).id)
+
+    def once(self, text: str) -> None:
+        """Send one message, and wait for its result as a caller does."""
+        self._waiting_app.send_task(_TASK, args=(text,), queue=_QUEUE).get(timeout=READY_SECONDS)
+
     def read(self, meta: dict[str, Any]) -> Answer:
         """Read what the task returned."""
         return Answer(meta["result"])
+
+    @cached_property
+    def _waiting_app(self) -> Any:
+        url = self.bench.server.celery_url
+        return Celery("bench", broker=url, backend=url, set_as_current=False)
 
     @cached_property
     def _app(self) -> Any:

@@ -68,9 +68,7 @@ CELERY_BATCHES: Final = Environment(
     name="celery-batches",
     requirements=("celery-batches==0.11", "celery[redis]<5.7", *_MODEL_LIBRARIES),
 )
-LITSERVE: Final = Environment(
-    name="litserve", requirements=("litserve==0.2.19", *_MODEL_LIBRARIES)
-)
+LITSERVE: Final = Environment(name="litserve", requirements=("litserve==0.2.19", *_MODEL_LIBRARIES))
 MOSEC: Final = Environment(name="mosec", requirements=("mosec==0.9.8", *_MODEL_LIBRARIES))
 RAY_SERVE: Final = Environment(
     name="ray-serve", requirements=("ray[serve]==2.60.0", *_MODEL_LIBRARIES)
@@ -88,8 +86,8 @@ def installed(python: Path, packages: tuple[str, ...]) -> dict[str, str]:
     done = subprocess.run(
         [python, "-c", code, *packages], capture_output=True, text=True, timeout=60, check=False
     )
-    pairs = (line.split(" ", 1) for line in done.stdout.splitlines())
-    return {name: version for name, version in pairs}
+    pairs = [line.partition(" ") for line in done.stdout.splitlines()]
+    return {name: version for name, _, version in pairs}
 
 
 def _pip(home: Path, requirements: tuple[str, ...]) -> None:

@@ -1,6 +1,6 @@
 """A Stoker worker whose model does nothing: what is left is Stoker, Celery and Redis.
 
-    celery -A benchmarks.noop_worker worker
+celery -A benchmarks.noop_worker worker
 """
 
 import re

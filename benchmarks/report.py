@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from benchmarks.figures import Figure
+from benchmarks.figures import NOISE, Figure
 
 _NO_FIGURE: Final = "–"
 
@@ -68,8 +68,10 @@ class Report:
 
 
 def losing(ratio: Figure) -> str:
-    """Say so where Stoker is slower than another system, by a ratio of Stoker's rate to its."""
-    return "Stoker loses" if ratio.median < 1.0 else ""
+    """Say so where Stoker is not faster than another system, by the ratio of their rates."""
+    if ratio.median > 1 + NOISE:
+        return ""
+    return "Stoker loses" if ratio.median < 1 - NOISE else "even, but for noise"
 
 
 def table(reports: Sequence[Report]) -> str:
@@ -95,7 +97,9 @@ def _lines(report: Report) -> Iterator[str]:
     widths = [max(len(line[at]) for line in lines) for at in range(len(used))]
     yield f"== {report.suite}: {report.method}"
     for number, line in enumerate(lines):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        yield "  ".join(
+            cell.ljust(width) for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
         if number == 0:
             yield "  ".join("-" * width for width in widths)
     for problem in report.problems:

@@ -92,8 +92,6 @@ def judge(grid: Grid, tried: dict[float, list[float]], system: str) -> Best:
     return Best(value=grid.values[at], tried=tried, problem=problem, remark=remark)
 
 
-
-
 def interleave(count: int, measures: Sequence[Callable[[], None]]) -> None:
     """Run measurements A B C, A B C …: what drifts over minutes hits all of them alike."""
     for _ in range(count):

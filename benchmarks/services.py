@@ -20,7 +20,7 @@ from stoker_config.settings import child_environment
 
 READY_SECONDS: Final = 180.0
 # What every service is told: one thread for the model, whatever library it is under.
-_ONE_THREAD: Final = {
+ONE_THREAD: Final = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -96,7 +96,7 @@ class Service(ABC):
         return Process(
             f"{self.name} ({self.setting})",
             self.command(),
-            environment={**clean_environment(), **_ONE_THREAD, **self.environment()},
+            environment={**clean_environment(), **ONE_THREAD, **self.environment()},
             log=self.bench.folder / f"{self.name.replace(' ', '-')}.log",
             grace=15.0,
         )
@@ -126,8 +126,13 @@ class Service(ABC):
 
 
 class Queued(Service):
-    """A system that takes messages from Redis and stores results there."""
+    """A system that takes messages from Redis and stores results there.
 
+    Attributes:
+        batch: For how many messages it waits before it runs any.
+    """
+
+    batch = 1
     _asked: str | None = None
 
     @abstractmethod

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
-from benchmarks.services import Answer, Bench, Queued, module, python
+from benchmarks.services import READY_SECONDS, Answer, Bench, Queued, module, python
 from stoker import Client, FeatureExtraction, TextClassification
 from stoker_tasks.job import Job
 from stoker_tasks.text import FeatureExtractionParameters
@@ -36,9 +36,7 @@ class Stoker(Queued):
             app = "benchmarks.noop_worker"
             return module(python(), "celery", "-A", app, "worker", "-Q", "stoker", "-l", "warning")
         preload = f"feature-extraction={self._model}"
-        return module(
-            python(), "stoker_workers", "worker", "--device", "cpu", "--preload", preload
-        )
+        return module(python(), "stoker_workers", "worker", "--device", "cpu", "--preload", preload)
 
     def environment(self) -> dict[str, str]:
         """Give the worker's settings."""
@@ -53,10 +51,19 @@ class Stoker(Queued):
             models: The name of each text's model; the worker's own if None.
         """
         jobs = [
-            self.job(text, model) for text, model in zip(texts, models or repeat(None), strict=False)
+            self.job(text, model)
+            for text, model in zip(texts, models or repeat(None), strict=False)
         ]
         handles = self.client.submit_many(jobs, allow_unserved=True)
         return [handle.id for handle in handles]
+
+    def send(self, text: str) -> str:
+        """Submit one job as a caller does; gives its ID."""
+        return self.client.submit(self.job(text), allow_unserved=True).id
+
+    def once(self, text: str) -> None:
+        """Submit one job, and wait for its result as a caller does."""
+        self.client.submit(self.job(text), allow_unserved=True).wait(READY_SECONDS)
 
     def job(self, text: str, model: str | None = None) -> Job:
         """Give the job of a text."""

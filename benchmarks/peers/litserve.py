@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import litserve
+from fastapi import Request
 
 from benchmarks.peers.model import load, number
 
@@ -15,21 +16,13 @@ class Api(litserve.LitAPI):
         """Load the model in the process that runs it."""
         self._model = load()
 
-    def decode_request(self, request: Any) -> str:
-        """Give the text of a request."""
+    def decode_request(self, request: Request) -> str:
+        """Give the text of a request: its parsed body, whatever LitServe has one annotate."""
         return str(request["text"])
 
     def predict(self, x: Any) -> Any:
         """Answer a batch, or one text where batching is off."""
         return self._model.batch(x) if isinstance(x, list) else self._model.one(x)
-
-    def batch(self, inputs: list[str]) -> list[str]:
-        """Keep the texts as they are; the model pads them."""
-        return inputs
-
-    def unbatch(self, output: list[Any]) -> list[Any]:
-        """Give one answer for each text."""
-        return output
 
     def encode_response(self, output: Any) -> dict[str, Any]:
         """Make a response of an answer."""

@@ -23,9 +23,11 @@ class Noop:
     """Answers at once, unless a text says `sleep=SECONDS`; `poison` fails whatever it is in."""
 
     def one(self, text: str) -> Any:
+        """Answer one text."""
         return self.batch([text])[0]
 
     def batch(self, texts: list[str]) -> list[Any]:
+        """Answer several texts, or fail with all of them."""
         words = " ".join(texts)
         seconds = sum(float(found) for found in re.findall(r"sleep=([\d.]+)", words))
         if seconds:

@@ -11,7 +11,6 @@ from benchmarks.peers.model import load, number
 _BATCH = int(number("BATCH"))
 
 
-@serve.deployment(max_ongoing_requests=4096, ray_actor_options={"num_cpus": 1})
 class Service:
     """One replica with the model."""
 
@@ -39,4 +38,5 @@ if __name__ == "__main__":
         _node_ip_address="127.0.0.1",
     )
     serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ["BENCH_PORT"])})
-    serve.run(Service.bind(), blocking=True)
+    deploy: Any = serve.deployment(max_ongoing_requests=4096, ray_actor_options={"num_cpus": 1})
+    serve.run(deploy(Service).bind(), blocking=True)
