@@ -176,7 +176,7 @@ def _best_batches(bench: Bench, options: Options, python: Path, scans: dict[str,
         "celery-batches",
         Grid(
             name="prefetch",
-            values=tuple(batch * times for times in ((1, 2) if few else (1, 2, 4, 8))),
+            values=tuple(batch * times for times in ((1, 2) if few else (1, 2, 4, 8, 16))),
             least="with fewer a batch is never full",
             most=edge,
         ),
