@@ -120,7 +120,6 @@ def test_what_is_sent_is_what_is_read(job: Job) -> None:
     read = read_job(celery_name(job.task), (), json.loads(json.dumps(kwargs, allow_nan=False)))
 
     assert read == job
-    # An explicit null is not the same as nothing.
     assert read.parameters.given() == job.parameters.given()
     assert to_kwargs(read) == kwargs
 
@@ -133,6 +132,12 @@ def test_only_what_is_set_is_sent(job: Job) -> None:
     assert None not in [kwargs.get(name, "") for name in ("model", "revision")]
     assert kwargs.get("parameters", {}) == job.parameters.given()
     assert kwargs.get("metadata") != {}
+
+
+def test_an_explicit_null_is_sent() -> None:
+    job = make_job("text-classification", {"inputs": "x", "parameters": {"top_k": None}})
+
+    assert to_kwargs(job) == {"inputs": "x", "parameters": {"top_k": None}}
 
 
 def test_priority_travels_beside_the_arguments() -> None:

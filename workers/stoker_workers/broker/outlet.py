@@ -110,16 +110,13 @@ class CeleryOutlet:
         self._keep_dead([each for each, result in outcomes if isinstance(result, Poison)])
         with outcomes[0][0].handle.task.backend.collect(deliveries) as stored:
             traced = [(each.handle, _trace(each.handle, result)) for each, result in outcomes]
-        # A job whose result nobody wants is not stored, and so not acknowledged by storing it.
         unstored = [each.id for each, _ in outcomes if each.id not in stored]
         if unstored:
             self._forget(unstored)
         if ledger is not None:
             ledger.acknowledged(tag for job, tag in deliveries.tags.items() if job in stored)
-            if unstored:
-                ledger.acknowledge([deliveries.tags[job] for job in unstored])
-        # Celery is told last. On kombu's own transport this is what acknowledges: a crash before
-        # it repeats the jobs, and loses none.
+        # Celery is told last, and acknowledges what storing did not: the jobs whose results nobody
+        # wants, and all on kombu's own transport. A crash before it repeats them, and loses none.
         self._calls.put(partial(_conclude, traced))
 
     def _forget(self, ids: Sequence[str], *, queued: bool = True) -> None:
