@@ -1,7 +1,6 @@
 """The registry of what is served: workers announce it while they live, producers ask it."""
 
 import json
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -49,7 +48,7 @@ class Registry:
 
     def announce(self, serving: Serving) -> None:
         """Say that a worker lives and what it serves; to be repeated every `ALIVE_SECONDS` / 3."""
-        now = time.time()
+        now = self._now()
         with self._client.pipeline(transaction=True) as pipe:
             pipe.zadd(keys.WORKERS, {serving.worker: now + ALIVE_SECONDS})
             pipe.hset(keys.SERVING, serving.worker, json.dumps(asdict(serving)))
@@ -65,7 +64,7 @@ class Registry:
 
     def workers(self) -> list[Serving]:
         """List what the living workers serve, in the order of their IDs."""
-        now = time.time()
+        now = self._now()
         with self._client.pipeline(transaction=True) as pipe:
             pipe.zrangebyscore(keys.WORKERS, now, "+inf")
             pipe.zrangebyscore(keys.WORKERS, "-inf", now)
@@ -78,8 +77,13 @@ class Registry:
 
     def known_pools(self) -> list[str]:
         """List the pools that a worker served within the last day, alive or not."""
-        since = time.time() - KNOWN_SECONDS
+        since = self._now() - KNOWN_SECONDS
         return sorted(_text(self._client.zrangebyscore(keys.POOLS, since, "+inf")))
+
+    def _now(self) -> float:
+        # The server's clock: a worker whose own is wrong lives no shorter and no longer for it.
+        seconds, microseconds = self._client.time()
+        return float(seconds) + float(microseconds) / 1e6
 
 
 def _read(raw: bytes) -> Serving:
