@@ -132,6 +132,24 @@ def test_a_revoked_job_that_waits_in_the_queue_never_runs(
     stock.get(stock.send_task(CLASSIFY, "the worker lives", queue=queue))
 
 
+def test_revoking_a_running_job_changes_nothing_unless_it_is_terminated(
+    stock: Producer, module_client: Client, narrow_worker: Worker
+) -> None:
+    # The other worker hears of it as well, and does not have the job.
+    running = hold(stock, module_client, 1)
+    stock.revoke(running)
+    assert labels(stock.get(running)) == ["sleep=1"]
+
+    running = hold(stock, module_client, 1)
+    neighbour = stock.send_task(CLASSIFY, "goes on")
+    stock.revoke(running, terminate=True)
+
+    # The pass goes on, for its neighbours' sake; its result is discarded.
+    assert stock.get(running).type == "TaskRevokedError"
+    assert stock.state(running) == "REVOKED"
+    assert labels(stock.get(neighbour)) == ["goes on"]
+
+
 def test_priority_orders_the_queue(
     stock: Producer, module_client: Client, narrow_worker: Worker
 ) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from celery.backends.redis import RedisBackend
+from celery.states import PENDING, STARTED
 
 from stoker_config import keys
 
@@ -159,6 +160,16 @@ class CollectingBackend(RedisBackend):
                 self._release = self.client.register_script(_RELEASE)
             self._release(keys=[self.get_key_for_group(request.group, ".c")])
         return super().on_chord_part_return(request, *args, **kwargs)
+
+    def get_state(self, task_id: str) -> Any:
+        """Read a job's state; one that a worker runs has started, though no state says so.
+
+        Each worker that hears of a revoke asks here whether the job is still to be prevented.
+        """
+        state = super().get_state(task_id)
+        if state == PENDING and self.client.zscore(keys.RUNNING, task_id) is not None:
+            return STARTED
+        return state
 
     def _collecting(self) -> dict[str, Stored] | None:
         return getattr(self._collected, "results", None)
