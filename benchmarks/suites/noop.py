@@ -1,7 +1,9 @@
 """No-op jobs: what Stoker, Celery and Redis cost beside the forward pass."""
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +11,7 @@ from benchmarks import environments
 from benchmarks.celery_services import batches, plain
 from benchmarks.environments import CELERY_BATCHES, Unavailable
 from benchmarks.figures import Figure, rate, ratios
+from benchmarks.machine import cpu_seconds
 from benchmarks.options import Options
 from benchmarks.picture import RATIO
 from benchmarks.report import Report, Row, losing
@@ -21,6 +24,7 @@ _METHOD: Final = (
     "between the 20 % mark and the last result, each stamped by its own worker"
 )
 _JOBS: Final = "rate"
+_CPU: Final = "worker's processor time"
 _COMMANDS: Final = "Redis commands"
 _QUICK: Final = "a quick run proves nothing"
 _AT_LEAST_ONE: Final = "a worker takes one message at least"
@@ -43,30 +47,12 @@ def run(bench: Bench, options: Options) -> Report:
     else:
         services.append(batches(bench, None, interpreter, label="default"))
         services.append(_best_batches(bench, options, interpreter, scans))
-    figures: list[list[tuple[float, float]]] = [[] for _ in services]
-    kinds: list[dict[str, float]] = [{} for _ in services]
+    found: list[list[Measured]] = [[] for _ in services]
     for _ in range(options.rounds):
         for at, service in enumerate(services):
-            jobs, commands = measure(service, options.jobs)
-            kinds[at] = commands
-            figures[at].append((jobs, sum(commands.values())))
-    ours = [jobs for jobs, _ in figures[0]]
-    for at, service in enumerate(services):
-        ratio = ratios(ours, [jobs for jobs, _ in figures[at]])
-        rows.insert(
-            at,
-            Row(
-                case="no-op",
-                system=service.name,
-                setting=service.setting,
-                figures={
-                    RATIO: ratio,
-                    _JOBS: Figure(tuple(jobs for jobs, _ in figures[at]), "jobs/s", 0),
-                    _COMMANDS: Figure(tuple(each for _, each in figures[at]), "a job", 2),
-                },
-                note=losing(ratio) if at else "",
-            ),
-        )
+            found[at].append(measure(service, options.jobs))
+    ours = [each.jobs for each in found[0]]
+    rows = [*(_row(at, service, found[at], ours) for at, service in enumerate(services)), *rows]
     return Report(
         suite="noop",
         method=_METHOD,
@@ -76,7 +62,7 @@ def run(bench: Bench, options: Options) -> Report:
             "jobs": options.jobs,
             "grids": {name: best.to_json() for name, best in scans.items()},
             "commands": {
-                f"{service.name} {service.setting}": kinds[at]
+                f"{service.name} {service.setting}": found[at][-1].commands
                 for at, service in enumerate(services)
             },
             "celery-batches": _versions(bench),
@@ -84,15 +70,47 @@ def run(bench: Bench, options: Options) -> Report:
     )
 
 
-def measure(service: Queued, jobs: int) -> tuple[float, dict[str, float]]:
+def _row(at: int, service: Queued, found: Sequence["Measured"], ours: Sequence[float]) -> Row:
+    jobs = [each.jobs for each in found]
+    ratio = ratios(ours, jobs)
+    figures = {
+        RATIO: ratio,
+        _JOBS: Figure(tuple(jobs), "jobs/s", 0),
+        _COMMANDS: Figure(tuple(sum(each.commands.values()) for each in found), "a job", 2),
+    }
+    if all(each.cpu for each in found):
+        figures[_CPU] = Figure(tuple(each.cpu for each in found), "µs a job", 0)
+    return Row(
+        case="no-op",
+        system=service.name,
+        setting=service.setting,
+        figures=figures,
+        note=losing(ratio) if at else "",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one backlog of no-op jobs showed.
+
+    Attributes:
+        jobs: Jobs a second.
+        commands: Redis commands a job, by name.
+        cpu: Processor time of the worker and its children a job, in microseconds; 0 if there were
+            too few jobs to tell it from that of starting.
+    """
+
+    jobs: float
+    commands: dict[str, float]
+    cpu: float
+
+
+def measure(service: Queued, jobs: int) -> Measured:
     """Run one backlog.
 
     Args:
         service: What runs it; it must not be running.
         jobs: How many jobs.
-
-    Returns:
-        Jobs a second, and Redis commands a job by name.
     """
     server = service.bench.server
     server.clear()
@@ -100,9 +118,13 @@ def measure(service: Queued, jobs: int) -> tuple[float, dict[str, float]]:
     jobs = math.ceil(jobs / service.batch) * service.batch
     ids = service.fill([f"text {at}" for at in range(jobs)])
     server.uncount()
+    patience = max(service.bench.patience, 60.0)
     process = service.start()
     try:
-        found = server.wait(ids, max(service.bench.patience, 60.0))
+        server.wait(ids[: jobs // 5], patience)
+        begun, spent = time.time(), cpu_seconds(process.pid)
+        found = server.wait(ids, patience)
+        spent = cpu_seconds(process.pid) - spent
         commands = server.commands()
         if found < jobs:
             raise RuntimeError(
@@ -111,9 +133,13 @@ def measure(service: Queued, jobs: int) -> tuple[float, dict[str, float]]:
             )
     finally:
         process.stop()
-    answers = service.collect(ids)
-    per_job = {name: calls / jobs for name, calls in commands.items()}
-    return rate([answer.done for answer in answers]), per_job
+    stamps = [answer.done for answer in service.collect(ids)]
+    after = sum(stamp > begun for stamp in stamps)
+    return Measured(
+        jobs=rate(stamps),
+        commands={name: calls / jobs for name, calls in commands.items()},
+        cpu=1e6 * spent / after if after >= jobs / 4 else 0.0,
+    )
 
 
 def _best_plain(bench: Bench, options: Options, scans: dict[str, Best]) -> Queued:
@@ -196,7 +222,7 @@ def _scan(
 ) -> float:
     best = scan(
         grid,
-        lambda value: measure(service(value), options.jobs)[0],
+        lambda value: measure(service(value), options.jobs).jobs,
         options.scan_rounds,
         system,
     )
