@@ -15,7 +15,8 @@ from stoker import Client, Failure, State, TextClassification, errors, make_job
 from stoker_config import keys
 from stoker_config.app import make_app
 from stoker_config.settings import Settings
-from tests.doubles.stock import CLASSIFY, FILL, GENERATE, Producer, Raised, job
+from tests.doubles.stock import CLASSIFY, FILL, GENERATE, Producer, Raised, job, producer
+from tests.integration.conftest import celery_url
 from tests.support.until import until
 from tests.support.worker import Worker, worker
 
@@ -133,14 +134,22 @@ def test_a_revoked_job_that_waits_in_the_queue_never_runs(
 
 
 def test_revoking_a_running_job_changes_nothing_unless_it_is_terminated(
-    stock: Producer, module_client: Client, narrow_worker: Worker
+    stock: Producer,
+    module_client: Client,
+    module_redis: str,
+    module_worker: Worker,
+    narrow_worker: Worker,
 ) -> None:
     # The other worker hears of it as well, and does not have the job.
+    app = make_app(Settings.model_validate({"redis_url": module_redis}))
+    ask = app.control.inspect([module_worker.name], timeout=5, limit=1)
     running = hold(stock, module_client, 1)
+    until(lambda: running in str(ask.active()))
     stock.revoke(running)
     assert labels(stock.get(running)) == ["sleep=1"]
 
     running = hold(stock, module_client, 1)
+    until(lambda: running in str(ask.active()))
     neighbour = stock.send_task(CLASSIFY, "goes on")
     stock.revoke(running, terminate=True)
 
@@ -329,3 +338,10 @@ def test_an_unknown_task_is_named(stock: Producer, module_client: Client) -> Non
 
 def test_a_task_of_somebody_elses_is_refused_as_celery_does(stock: Producer) -> None:
     assert stock.get(stock.send_task("shop.ship", "x")).type == "NotRegistered"
+
+
+def test_a_producer_of_celery_3_is_served_and_answered(module_redis: str) -> None:
+    with producer(celery_url(module_redis), task_protocol=1) as old:
+        assert labels(old.get(old.send_task(CLASSIFY, kwargs={"inputs": "a b"}))) == ["a b"]
+        assert old.get(old.send_task(CLASSIFY, kwargs=UNKNOWN_FIELD)).type == "InvalidInput"
+        assert old.get(old.send_task("stoker.no_such_task", "x")).type == "UnknownTask"

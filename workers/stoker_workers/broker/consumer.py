@@ -66,7 +66,7 @@ class JobConsumer(Consumer):
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Refuse a task that no worker of this kind knows."""
-        name = str(message.headers.get("task"))
+        name = str(_headers(message).get("task"))
         if not name.startswith(TASK_PREFIX):
             self._refuse(message, NotRegistered(name))
             return
@@ -80,7 +80,7 @@ class JobConsumer(Consumer):
         self._refuse(message, _unreadable(message, exc))
 
     def _refuse(self, message: Any, error: Exception) -> None:
-        headers = message.headers if isinstance(message.headers, dict) else {}
+        headers = _headers(message)
         job_id, name = headers.get("id"), headers.get("task")
         kind = type(error).__name__
         logger.warning("refused %.*r [%.*r]: %s", _SHOWN, name, _SHOWN, job_id, kind)
@@ -135,6 +135,18 @@ def _unreadable(message: Any, error: Exception) -> InvalidInput:
     if isinstance(error, DecodeError):
         return InvalidInput("the message's body is not JSON")
     return InvalidInput(f"the message is not one of Celery's: {error}")
+
+
+def _headers(message: Any) -> dict[str, Any]:
+    """Give a message's headers; those of Celery 3 stand in its body."""
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    if "task" in headers:
+        return headers
+    try:
+        body = message.payload
+    except (ContentDisallowed, DecodeError):
+        return headers
+    return body if isinstance(body, dict) and "task" in body else headers
 
 
 def _context(message: Any, headers: dict[str, Any]) -> Context:
