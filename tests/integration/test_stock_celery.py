@@ -140,8 +140,9 @@ def test_revoking_a_running_job_changes_nothing_unless_it_is_terminated(
     module_worker: Worker,
     narrow_worker: Worker,
 ) -> None:
-    # The other worker hears of it as well, and does not have the job.
     app = make_app(Settings.model_validate({"redis_url": module_redis}))
+    # The other worker hears of it as well, and does not have the job.
+    until(lambda: app.control.ping([narrow_worker.name], timeout=5, limit=1))
     ask = app.control.inspect([module_worker.name], timeout=5, limit=1)
     running = hold(stock, module_client, 1)
     until(lambda: running in str(ask.active()))
