@@ -7,18 +7,21 @@ from typing import Any, Final
 from stoker.status import CancelAnswer
 from stoker_config import keys
 
+# A canceled job may wait long before a worker meets its message: behind a countdown, or a backlog.
+_TOMBSTONE_SECONDS: Final = 90 * 86_400
+
 # Decides and marks in one call, so that a job that is being started is either still queued here or
 # already running.
 _CANCEL: Final = """
 local state = string.match(redis.call('GET', KEYS[1]) or '', '"status": "(%u+)"')
 if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then return 'already_finished' end
-local expires = tonumber(ARGV[2])
+local expires, tombstone = tonumber(ARGV[2]), tonumber(ARGV[4])
 if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
-  redis.call('SET', KEYS[2], '1', 'EX', expires)
+  redis.call('SET', KEYS[2], '1', 'EX', tombstone)
   return 'canceling'
 end
 if not redis.call('ZSCORE', KEYS[4], ARGV[1]) then return 'not_found' end
-redis.call('SET', KEYS[2], '1', 'EX', expires)
+redis.call('SET', KEYS[2], '1', 'EX', tombstone)
 redis.call('SET', KEYS[1], ARGV[3], 'EX', expires)
 redis.call('PUBLISH', KEYS[1], ARGV[3])
 redis.call('ZREM', KEYS[4], ARGV[1])
@@ -50,6 +53,7 @@ def cancel(app: Any, client: Any, job_id: str, expires: int) -> CancelAnswer:
         job_id,
         expires,
         _revoked(job_id),
+        _TOMBSTONE_SECONDS,
     )
     outcome = CancelAnswer(answer.decode())
     if outcome in (CancelAnswer.CANCELED, CancelAnswer.CANCELING):

@@ -1,5 +1,6 @@
 """The transport between real processes: workers are killed and frozen, and no job is lost."""
 
+import json
 import os
 import signal
 import time
@@ -9,9 +10,12 @@ from typing import Any
 
 import pytest
 import redis
+from kombu import Connection
 
 from stoker import Client, State, Success, TextClassification
 from stoker_config import keys
+from stoker_workers.broker.transport import ALIAS
+from tests.support import redis_server
 from tests.support.worker import Worker, worker
 
 
@@ -163,3 +167,46 @@ def test_an_orderly_stop_gives_jobs_back_in_order_and_unchanged(
     assert [handles[-1 - at].id in each.decode() for at, each in enumerate(waiting)] == [True] * 50
     assert not any(b'"redelivered": true' in each for each in waiting)
     assert server.hlen("unacked") == server.zcard("unacked_index") == 0
+
+
+def test_a_connection_that_breaks_among_claimed_messages_strands_none(
+    client: Client, server: Any, redis_url: str
+) -> None:
+    client.submit_many([text(f"job {at}") for at in range(5)], allow_unserved=True)
+    url = f"{ALIAS}+socket://{redis_url.removeprefix('unix://')}"
+    connection = Connection(url, transport_options={"queue_order_strategy": "priority"})
+    channel = connection.channel()
+    taken: list[str] = []
+
+    def take(message: Any) -> None:
+        taken.append(message.delivery_tag)
+        if len(taken) == 2:
+            raise redis.ConnectionError("away")
+
+    channel.basic_qos(0, 100, False)
+    channel.basic_consume("stoker", False, take, "consumer")
+    with pytest.raises(redis.ConnectionError):
+        connection.drain_events(timeout=1)
+    connection.close()
+
+    assert len(taken) == 2
+    assert channel.ledger.count() == server.hlen("unacked") == 0
+    waiting = [json.loads(each) for each in server.lrange("stoker\x06\x163", 0, -1)]
+    assert len(waiting) == 5
+
+
+def test_a_worker_that_is_told_to_end_while_its_server_is_away_ends(
+    tmp_path: Path,
+) -> None:
+    with redis_server.folder() as folder:
+        with redis_server.running(folder) as url, Client(url) as client:
+            cut = worker(url, tmp_path)
+            running = cut.__enter__()
+            handle = client.submit(text("sleep=2"))
+            until(lambda: handle.status().state is State.RUNNING)
+        try:
+            # Seconds for storing what the batch completed, and for Celery's own good-bye.
+            running.terminate(timeout=90)
+            assert "go to another worker when their leases lapse" in running.lines()
+        finally:
+            cut.__exit__(None, None, None)

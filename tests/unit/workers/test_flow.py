@@ -1,19 +1,23 @@
 """The line: what goes in comes out once, in whatever way, and the stages outlive any job."""
 
+import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
+import pytest
+
 from stoker_tasks.errors import Internal, InvalidInput, ModelLoadFailed, Poison, UnknownTask
 from stoker_tasks.result import Success
-from stoker_workers.engine.delivery import Delivery, Outcome
+from stoker_workers.engine.delivery import Delivery, Outcome, Work
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.window import Budget
 from tests.doubles.model import FakeModel, FakeModels
+from tests.support.until import until
 
 
 class NoStore:
@@ -76,13 +80,6 @@ def running(told: Told, models: FakeModels | None = None) -> Iterator[Flow]:
     flow.start()
     yield flow
     assert flow.stop(10)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 10 s"
-        time.sleep(0.002)
 
 
 def test_each_delivery_has_one_outcome() -> None:
@@ -238,3 +235,54 @@ def test_tokenising_goes_on_during_a_forward_pass() -> None:
         flow.accept(delivery("late"))
         assert seen.wait(5)
         assert not told.outcomes
+
+
+def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
+    class Broken(FakeModel):
+        def forward(self, chunks):  # type: ignore[no-untyped-def]
+            raise KeyboardInterrupt  # what no handler of a pass expects
+
+    told = Told()
+    flow = Flow(FakeModels(Broken()), Inputs(NoStore()), told, lambda _: Budget(tokens=1024))
+    flow._preprocess(Work(delivery("x")))
+    with pytest.raises(KeyboardInterrupt):
+        flow._forward_next()
+
+    assert flow._busy_since is None
+
+
+def test_stopping_takes_no_longer_than_it_is_given() -> None:
+    told = Told()
+    flow = Flow(FakeModels(), Inputs(NoStore()), told, lambda _: Budget(tokens=1024))
+    flow.start()
+    flow.accept(delivery("sleep=3"))
+    until(lambda: bool(told.begun))
+
+    began = time.monotonic()
+    assert not flow.stop(0.3)
+
+    assert time.monotonic() - began < 1.0
+    assert [each.id for each in flow.interrupted()] == ["sleep=3"]
+
+
+def test_a_job_of_many_rows_that_is_stopped_half_way_is_known_as_interrupted() -> None:
+    told, models = Told(), FakeModels()
+    flow = Flow(models, Inputs(NoStore()), told, lambda _: Budget(tokens=1024, rows=1))
+    flow.start()
+    rows = ["sleep=0.3", "sleep=0.3", "three"]
+    flow.accept(dataclasses.replace(delivery("many"), kwargs={"inputs": rows}))
+    until(lambda: told.begun == ["many"])
+
+    assert flow.stop(10)
+
+    assert [each.id for each in flow.interrupted()] == ["many"]
+    assert not told.outcomes
+
+
+def test_a_refused_delivery_ends_with_its_error() -> None:
+    told = Told()
+    with running(told) as flow:
+        flow.refuse(delivery("x"), InvalidInput("too bad"))
+        until(lambda: "x" in told.outcomes)
+
+    assert isinstance(told.outcomes["x"], InvalidInput)

@@ -1,6 +1,8 @@
 """The Lua scripts on a real Redis: atomic, fair, and blind to what others hold."""
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import redis
 
 from stoker_workers.broker.ledger import Ledger
 from stoker_workers.broker.scripts import CLAIM, LAPSED
+from tests.support.until import until
 
 LISTS = ["q", "q\x06\x163", "q\x06\x166", "q\x06\x169"]
 
@@ -111,11 +114,11 @@ def test_a_beat_renews_what_is_held_and_revives_nothing(server: Any) -> None:
     held.claimed({"t.1": "q", "t.2": "q"})
     server.zadd("index", {"t.1": 1, "t.2": 1})
     server.zrem("index", "t.2")
-    assert server.eval(LAPSED, 2, "index", "table", 60, 10)[0] == b"t.1"
+    assert server.eval(LAPSED, 2, "index", "table", 60, 3600, 10)[0] == b"t.1"
 
     held.beat()
 
-    assert server.eval(LAPSED, 2, "index", "table", 60, 10) == []
+    assert server.eval(LAPSED, 2, "index", "table", 60, 3600, 10) == []
     assert server.zrange("index", 0, -1) == [b"t.1"]
 
 
@@ -155,3 +158,57 @@ def test_acknowledgements_wait_while_the_server_is_away(server: Any) -> None:
 
     assert not held.holds("t.1")
     assert server.hkeys("table") == [b"t.2"]
+
+
+def test_a_stock_workers_delivery_lapses_by_kombus_timeout_not_by_the_lease(server: Any) -> None:
+    now = server.time()[0]
+    stock = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
+    held = {stock: now - 100, "worker-0123456789ab.1.1": now - 100, "worker-0123456789ab.1.2": now}
+    server.zadd("index", held)
+    server.hset("table", mapping=dict.fromkeys(held, "text"))
+
+    def lapsed() -> list[bytes]:
+        return list(server.eval(LAPSED, 2, "index", "table", 60, 3600, 10)[::2])
+
+    assert lapsed() == [b"worker-0123456789ab.1.1"]
+    server.zadd("index", {stock: now - 4000})
+    assert sorted(lapsed()) == [stock.encode(), b"worker-0123456789ab.1.1"]
+
+
+def test_many_stock_deliveries_hide_no_lapsed_one(server: Any) -> None:
+    now = server.time()[0]
+    many = {f"{at:08d}-0000": now - 200 for at in range(3000)}
+    server.zadd("index", {**many, "worker-0123456789ab.1.1": now - 100})
+    server.hset("table", mapping=dict.fromkeys([*many, "worker-0123456789ab.1.1"], "text"))
+
+    assert server.eval(LAPSED, 2, "index", "table", 60, 3600, 10)[0] == b"worker-0123456789ab.1.1"
+
+
+def test_two_threads_that_flush_at_once_forget_no_acknowledgement(server: Any) -> None:
+    class Slow:
+        """A server that lets another acknowledgement come in while it answers."""
+
+        def __init__(self) -> None:
+            self.during: list[str] = ["t.3"]
+
+        def register_script(self, text: str) -> Any:
+            return server.register_script(text)
+
+        def pipeline(self, transaction: bool) -> Any:
+            for tag in self.during:
+                held.acknowledge_soon(tag)
+                self.during = []
+                threading.Thread(target=held.flush).start()
+                time.sleep(0.05)
+            return server.pipeline(transaction=transaction)
+
+    fill(server, "q", 3)
+    claim(server, 3)
+    held = Ledger(Slow(), "index", "table", 60.0)
+    held.claimed(dict.fromkeys(("t.1", "t.2", "t.3"), "q"))
+    held.acknowledge_soon("t.1")
+    held.acknowledge_soon("t.2")
+    held.flush()
+    until(lambda: not held.count())
+
+    assert server.hlen("table") == 0

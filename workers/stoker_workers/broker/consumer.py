@@ -18,14 +18,14 @@ from kombu.utils.url import maybe_sanitize_url
 
 from stoker_tasks.catalog import find
 from stoker_tasks.errors import Internal, InvalidInput, StokerError, UnknownTask
-from stoker_tasks.wire import TASK_PREFIX, task_name
-from stoker_workers.broker.request import HIDDEN
+from stoker_tasks.wire import HIDDEN, TASK_PREFIX, task_name
 from stoker_workers.engine.faults import log_fault
 
 logger = logging.getLogger(__name__)
 
 # What a log line shows of a name that a producer made up.
 _SHOWN: Final = 80
+_EVENTS: Final = 1000
 
 
 class JobConsumer(Consumer):
@@ -41,6 +41,9 @@ class JobConsumer(Consumer):
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Give the function that takes each message."""
         take = super().create_task_handler(*args, **kwargs)
+        if self.event_dispatcher:
+            # All events of one turn of the loop in one message: a batch makes many at once.
+            self.event_dispatcher.buffer_limit = _EVENTS
 
         def on_message(message: Any) -> None:
             try:

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from stoker_config import keys
-from stoker_tasks.errors import TooLarge
+from stoker_tasks.errors import StokerError, TooLarge
 from stoker_tasks.wire import SUBMITTED_HEADER
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.ledger import ledger_of
 from stoker_workers.broker.tasks import PipelineTask
-from stoker_workers.engine.delivery import Delivery, Outcome
+from stoker_workers.engine.delivery import Delivery
 
 Accept = Callable[[Delivery], None]
-Refuse = Callable[[Delivery, Outcome], None]
+Refuse = Callable[[Delivery, StokerError], None]
 
 # A job may be finished before its registration: then it is queued no longer.
 # KEYS: queued, then each job's result key. ARGV: for each job its time of arrival and its ID.
@@ -35,7 +35,7 @@ class Intake:
 
     Args:
         accept: Takes a delivery into the engine.
-        refuse: Ends a delivery with an outcome at once.
+        refuse: Ends a delivery with an error.
         stock: What Celery does with a request of any other task.
         calls: The way back into the event loop.
         client: A redis-py client.
@@ -67,6 +67,9 @@ class Intake:
             return
         if request.revoked():
             return
+        ledger = ledger_of(request)
+        if ledger is not None:
+            ledger.working(request.message.delivery_tag)
         delivery = self._delivery(request)
         size = len(request.message.body)
         if size > self._max_message:
@@ -77,11 +80,8 @@ class Intake:
                 {"size": size, "limit": self._max_message},
             )
             self._refuse(delivery, error)
-            return
-        ledger = ledger_of(request)
-        if ledger is not None:
-            ledger.working(request.message.delivery_tag)
-        self._accept(delivery)
+        else:
+            self._accept(delivery)
 
     def _delivery(self, request: Any) -> Delivery:
         submitted = request.request_dict.get(SUBMITTED_HEADER)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from stoker_config import keys
+from stoker_config.app import VISIBILITY_TIMEOUT
 from stoker_config.keys import PRIORITY_STEPS
 from stoker_workers.broker.ledger import Ledger
 from stoker_workers.broker.scripts import LAPSED
@@ -26,7 +27,9 @@ def give_back_lapsed(ledger: Ledger, lease: float, queues_of: QueuesOf) -> int:
     Returns:
         How many there were.
     """
-    flat = ledger.client.eval(LAPSED, 2, ledger.index, ledger.table, lease, _SWEEP)
+    flat = ledger.client.eval(
+        LAPSED, 2, ledger.index, ledger.table, lease, VISIBILITY_TIMEOUT, _SWEEP
+    )
     held = {tag.decode(): text for tag, text in zip(flat[::2], flat[1::2], strict=True)}
     return _give_back(ledger, held, queues_of)
 

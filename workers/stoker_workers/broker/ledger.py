@@ -39,6 +39,7 @@ class Ledger:
         self.table = table
         self._lease = lease
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         # Each tag with the list that its message came from.
         self._held: dict[str, str] = {}
         self._working: set[str] = set()
@@ -98,16 +99,19 @@ class Ledger:
 
     def flush(self) -> None:
         """Acknowledge all that wait for it; if the server is away, they go on waiting."""
-        with self._lock:
-            tags = list(self._ended)
-        for start in range(0, len(tags), _CALL):
-            try:
-                self.acknowledge(tags[start : start + _CALL])
-            except redis.RedisError as error:
-                logger.warning("acknowledgements have to wait: %s", type(error).__name__)
-                return
+        # The event loop and the heartbeat both flush: one at a time, lest tags are forgotten.
+        with self._flushing:
             with self._lock:
-                del self._ended[: len(tags[start : start + _CALL])]
+                tags = list(self._ended)
+            for start in range(0, len(tags), _CALL):
+                some = tags[start : start + _CALL]
+                try:
+                    self.acknowledge(some)
+                except redis.RedisError as error:
+                    logger.warning("acknowledgements have to wait: %s", type(error).__name__)
+                    return
+                with self._lock:
+                    del self._ended[: len(some)]
 
     def acknowledge(self, tags: Sequence[str]) -> None:
         """Acknowledge deliveries, all in one round trip."""
@@ -186,8 +190,17 @@ class Ledger:
         self.flush()
         with self._lock:
             tags = list(self._held)
-        if tags:
+        if not tags:
+            return
+        try:
             logger.info("%d jobs that were not started go back to the queue", self.give_back(tags))
+        except redis.RedisError as error:
+            logger.warning(
+                "%d jobs could not be given back (%s): they go to another worker when their "
+                "leases lapse",
+                len(tags),
+                type(error).__name__,
+            )
 
     # -- the heartbeat -----------------------------------------------------------------------
 

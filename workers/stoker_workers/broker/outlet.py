@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -209,22 +209,40 @@ def _note_started(deliveries: Sequence[Delivery], now: float) -> None:
 
 
 def _conclude(traced: Sequence[tuple[Any, tuple[int, Any, float]]]) -> None:
-    for request, (failed, value, runtime) in traced:
-        if isinstance(value, Reject):
-            request.reject(requeue=value.requeue)
-        else:
-            request.on_success((failed, value, runtime))
+    for request, outcome_ in traced:
+        _guarded(request, partial(_conclude_one, request, *outcome_))
+
+
+def _conclude_one(request: Any, failed: int, value: Any, runtime: float) -> None:
+    if isinstance(value, Reject):
+        request.reject(requeue=value.requeue)
+    else:
+        request.on_success((failed, value, runtime))
 
 
 def _give_back(deliveries: Sequence[Delivery]) -> None:
     for delivery in deliveries:
         state.task_ready(delivery.handle)
-        delivery.handle.reject(requeue=True)
+        _guarded(delivery.handle, partial(delivery.handle.reject, requeue=True))
 
 
 def _conclude_revoked(deliveries: Sequence[Delivery]) -> None:
     for delivery in deliveries:
-        request = delivery.handle
-        if not request.revoked():
-            state.revoked.add(request.id)
-            request.revoked()
+        _guarded(delivery.handle, partial(_revoke_one, delivery.handle))
+
+
+def _revoke_one(request: Any) -> None:
+    if not request.revoked():
+        state.revoked.add(request.id)
+        request.revoked()
+
+
+def _guarded(request: Any, step: Callable[[], object]) -> None:
+    """Take one request's last step; if it fails, the request goes back and the others go on."""
+    try:
+        step()
+    except Exception as error:  # noqa: BLE001 - most likely the server is away
+        log_fault(logger, "a job could not be concluded; it is delivered again", error)
+        ledger = ledger_of(request)
+        if ledger is not None:
+            ledger.give_back_soon([request.message.delivery_tag])

@@ -4,12 +4,12 @@ What a job was given and gave is for its caller. Events, inspect replies and log
 everyone who can reach the broker: they carry names, times and types only.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from celery.worker import state
 from celery.worker.request import Request
 
-HIDDEN: Final = "(…)"
+from stoker_tasks.wire import HIDDEN
 
 
 class PrivateRequest(Request):

@@ -76,15 +76,28 @@ end
 return done
 """
 
-# Lists deliveries whose holder has not said for ARGV[1] seconds that it holds them: tag, text, …
-# KEYS: index, hash. ARGV: seconds, at most how many.
+# Lists deliveries whose holder is silent: tag, text, … A delivery of Stoker's has a dot in its tag
+# and is renewed, so it lapses after the lease; a stock worker renews nothing, and its deliveries
+# lapse only after kombu's own visibility timeout.
+# KEYS: index, hash. ARGV: seconds of a lease, seconds of a stock delivery, at most how many.
 LAPSED: Final = """
-local before = tonumber(redis.call('TIME')[1]) - tonumber(ARGV[1])
-local tags = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before, 'LIMIT', 0, tonumber(ARGV[2]))
-local out = {}
-for _, tag in ipairs(tags) do
-  local held = redis.call('HGET', KEYS[2], tag)
-  if held then out[#out + 1] = tag; out[#out + 1] = held else redis.call('ZREM', KEYS[1], tag) end
+local now = tonumber(redis.call('TIME')[1])
+local before, stock, most = now - ARGV[1], now - ARGV[2], tonumber(ARGV[3])
+local out, empty, at, page = {}, {}, 0, 1000
+while at < 20000 and #out < 2 * most do
+  local found = redis.call(
+    'ZRANGEBYSCORE', KEYS[1], '-inf', before, 'WITHSCORES', 'LIMIT', at, page)
+  for i = 1, #found, 2 do
+    local tag = found[i]
+    local ours = string.find(tag, '.', 1, true)
+    if #out < 2 * most and (ours or tonumber(found[i + 1]) < stock) then
+      local held = redis.call('HGET', KEYS[2], tag)
+      if held then out[#out + 1] = tag; out[#out + 1] = held else empty[#empty + 1] = tag end
+    end
+  end
+  if #found < 2 * page then break end
+  at = at + page
 end
+for _, tag in ipairs(empty) do redis.call('ZREM', KEYS[1], tag) end
 return out
 """

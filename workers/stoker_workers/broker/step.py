@@ -1,15 +1,17 @@
 """The bootstep that puts the engine into a Celery worker, between its pool and its consumer."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import redis
 from celery import bootsteps
 from celery.concurrency.solo import TaskPool as SoloPool
 from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.exceptions import ImproperlyConfigured
 
+from stoker_config import keys
 from stoker_config.servers import connect
 from stoker_config.serving import Registry, Serving
 from stoker_config.settings import Settings
@@ -85,13 +87,15 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             except (StokerError, ValueError) as error:
                 logger.critical("the worker cannot start: %s", error)
                 raise SystemExit(CONFIG) from None
-            self.announcer = Announcer(Registry(connect(settings)), lambda: self.serving(worker))
+            self.quick = connect(settings)
+            self.announcer = Announcer(Registry(self.quick), lambda: self.serving(worker))
             worker.process_task = Intake(
                 self.engine.flow.accept,
-                lambda delivery, result: outlet.finished([(delivery, result)]),
+                self.engine.flow.refuse,
                 worker.process_task,
                 self.calls,
-                self.client,
+                # This one is used in the event loop, which must not wait for an absent server.
+                self.quick,
                 settings.max_message,
             )
             return self
@@ -126,8 +130,18 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             # First what the last batch completed is acknowledged; then all else goes back to the
             # queue: here, or on kombu's own transport when Celery closes the channel.
             self.calls.run()
+            self._unmark([delivery.id for delivery in self.engine.flow.interrupted()])
             for ledger in ledgers():
                 ledger.close()
+
+        def _unmark(self, ids: Sequence[str]) -> None:
+            """Take jobs that go back half done off the list of those that run."""
+            if not ids:
+                return
+            try:
+                self.quick.zrem(keys.RUNNING, *ids)
+            except redis.RedisError as error:
+                logger.warning("jobs are still marked as running: %s", type(error).__name__)
 
         def serving(self, worker: Any) -> Serving:
             queues = worker.app.amqp.queues.consume_from

@@ -185,7 +185,7 @@ class Channel(stock.Channel):
         return claimed
 
     def _deliver_claimed(self, claimed: list[Claimed]) -> None:
-        for tag, _, queue, text in claimed:
+        for at, (tag, _, queue, text) in enumerate(claimed):
             try:
                 message = json.loads(text)
                 message["properties"]["delivery_tag"] = tag
@@ -193,7 +193,13 @@ class Channel(stock.Channel):
                 logger.error("a message in %s is not in kombu's form; it is dropped", queue)
                 self.ledger.acknowledge([tag])
                 continue
-            self.connection._deliver(message, queue)
+            try:
+                self.connection._deliver(message, queue)
+            except Exception:
+                # The connection ends with this one. Nobody was told of the others, so nobody
+                # else would give them back.
+                self.ledger.give_back_soon([other for other, _, _, _ in claimed[at + 1 :]])
+                raise
 
     def _takes_replies(self) -> bool:
         """Tell whether a queue without acknowledgements is read: replies to a remote control."""

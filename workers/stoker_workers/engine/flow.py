@@ -71,6 +71,7 @@ class Flow:
         self._done: SimpleQueue[_Done] = SimpleQueue()
         self._stopping = False
         self._busy_since: float | None = None
+        self._begun: dict[Work, None] = {}
         self._threads = [
             threading.Thread(target=self._loop, args=(stage,), name=f"stoker-{name}", daemon=True)
             for name, stage in (
@@ -89,17 +90,23 @@ class Flow:
         """Take a delivery in. Never blocks; whatever comes of it is told to the outlet."""
         self._inbox.put(Work(delivery))
 
-    def stop(self, timeout: float) -> bool:
+    def refuse(self, delivery: Delivery, error: StokerError) -> None:
+        """End a delivery with an error. Never blocks."""
+        self._fail(Work(delivery), error)
+
+    def stop(self, timeout: float, settle: float = 30.0) -> bool:
         """Finish the running batch and what it completes; leave everything else unstarted.
 
         Args:
-            timeout: Seconds to wait for each stage.
+            timeout: Seconds for all of it.
+            settle: Seconds of these for storing what the batch completed: the server may be away.
 
         Returns:
             Whether all stages ended in time. Deliveries of which the outlet was not told
             anything are to be given back to the queue.
         """
         preprocess, forward, postprocess = self._threads
+        deadline = time.monotonic() + timeout
         with self._ready:
             self._stopping = True
             self._ready.notify_all()
@@ -107,9 +114,13 @@ class Flow:
         forward.join(timeout)
         # Only when no batch can complete any more jobs may the last stage end.
         self._done.put(None)
-        postprocess.join(timeout)
-        preprocess.join(timeout)
+        postprocess.join(min(settle, max(0.0, deadline - time.monotonic())))
+        preprocess.join(min(settle, max(0.0, deadline - time.monotonic())))
         return not any(thread.is_alive() for thread in self._threads)
+
+    def interrupted(self) -> list[Delivery]:
+        """List the jobs that were begun and are not finished: after `stop`, rows of them wait."""
+        return [work.delivery for work in list(self._begun)]
 
     def trouble(self, hang_seconds: float) -> str | None:
         """Say why this engine does no work any more; None if it does.
@@ -201,7 +212,9 @@ class Flow:
         except Exception as error:  # noqa: BLE001 - the stage must outlive any batch
             log_fault(logger, "a batch failed", error)
             for work in _works(rows):
-                self._fail(work, Internal(f"a batch failed: {type(error).__name__}: {error}"))
+                # One that a first half of the batch completed is on its way already.
+                if work.missing:
+                    self._fail(work, Internal(f"a batch failed: {type(error).__name__}: {error}"))
         return True
 
     def _settle(self) -> None:
@@ -233,14 +246,17 @@ class Flow:
         now = time.monotonic()
         for work in fresh:
             work.started = now
+            self._begun[work] = None
         self._outlet.started([work.delivery for work in fresh])
         batch = uuid4().hex[:12]
         for work in works:
             work.batch, work.batch_size = batch, len(works)
         self._busy_since = now
-        for each in run(model, rows):
-            self._keep(each)
-        self._busy_since = None
+        try:
+            for each in run(model, rows):
+                self._keep(each)
+        finally:
+            self._busy_since = None
         assert works[0].key is not None
         with self._ready:
             self._batcher.charge(works[0].key, time.monotonic() - now)
@@ -264,7 +280,7 @@ class Flow:
             work.outputs[row.position] = output
             work.missing -= 1
             if not work.missing:
-                self._done.put(work)
+                self._send_on(work)
 
     # -- third stage -------------------------------------------------------------------------
 
@@ -292,24 +308,28 @@ class Flow:
                 Artifact(uri=self._inputs.keep(each), mime_type=each.mime_type, size=len(each.data))
                 for each in output.artifacts
             ]
+            return Success(
+                output=output.value,
+                artifacts=artifacts,
+                task=work.job.task,
+                model=work.model.name,
+                timing=work.timing(),
+                metadata=work.job.metadata,
+            )
         except StokerError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a job's own postprocessing fails alone
             log_fault(logger, "postprocessing failed", error)
             return Internal(f"postprocessing failed: {type(error).__name__}: {error}")
-        return Success(
-            output=output.value,
-            artifacts=artifacts,
-            task=work.job.task,
-            model=work.model.name,
-            timing=work.timing(),
-            metadata=work.job.metadata,
-        )
 
     def _fail(self, work: Work, error: StokerError) -> None:
         if work.error is None:
             work.error = error
-            self._done.put(work)
+            self._send_on(work)
+
+    def _send_on(self, work: Work) -> None:
+        self._begun.pop(work, None)
+        self._done.put(work)
 
 
 def _works(rows: Sequence[Row]) -> list[Work]:
