@@ -11,7 +11,7 @@ from stoker.cancel import cancel
 from stoker.dead import DeadLetter
 from stoker.handle import JobHandle
 from stoker.payload import pack
-from stoker.publish import HIDDEN, Message, publish
+from stoker.publish import Message, publish
 from stoker.server import Server, url_of
 from stoker.status import CancelAnswer, Status, read_status
 from stoker_config import keys
@@ -23,6 +23,7 @@ from stoker_tasks.result import Result
 from stoker_tasks.wire import (
     CONTRACT,
     CONTRACT_HEADER,
+    HIDDEN,
     PRIORITIES,
     celery_name,
     make_job,

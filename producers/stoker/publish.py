@@ -18,6 +18,7 @@ from stoker_tasks.job import Priority
 from stoker_tasks.wire import (
     CONTRACT,
     CONTRACT_HEADER,
+    HIDDEN,
     PRIORITIES,
     SUBMITTED_HEADER,
     celery_name,
@@ -26,8 +27,6 @@ from stoker_tasks.wire import (
 
 # Redis answers nobody else while it runs a transaction.
 _TRANSACTION: Final = 500
-# The reprs that Celery shows in events; they must not quote a caller's inputs.
-HIDDEN: Final = "(…)"
 
 
 @dataclass(frozen=True, kw_only=True)

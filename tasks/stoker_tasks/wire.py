@@ -24,6 +24,8 @@ CONTRACT: Final = 1
 # Seconds since the epoch, by the producer's clock: from here the job's time in the queue counts.
 SUBMITTED_HEADER: Final = "stoker-submitted"
 CLAIM_FIELD: Final = "claim"
+# For the reprs that Celery shows in events and replies; they must not quote a caller's inputs.
+HIDDEN: Final = "(…)"
 
 # Celery's priorities on Redis: 0 is served first.
 PRIORITIES: Final[Mapping[Priority, int]] = {"high": 0, "normal": 3, "low": 6}

@@ -92,3 +92,35 @@ def test_no_network_is_explained_and_the_next_run_starts_again(clone: Path) -> N
     assert done.returncode == 1
     assert "Is there a network" in done.stderr
     assert not (clone / ".venv" / "made-for").exists()
+
+
+def test_a_second_set_up_does_nothing(clone: Path, tmp_path: Path) -> None:
+    # It makes an environment whose Python is itself, and notes what it is asked.
+    fake = interpreter(
+        tmp_path,
+        "python3",
+        'printf "%s\\n" "$*" >>"$CALLS"\n'
+        'if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi',
+    )
+    calls = tmp_path / "calls"
+
+    first = set_up(clone, PYTHON=fake, CALLS=str(calls))
+    made = calls.read_text()
+    calls.write_text("")
+    second = set_up(clone, PYTHON=fake, CALLS=str(calls))
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "-m venv" in made
+    assert "-m pip install" in made
+    # It asks the interpreter that is there whether it runs, and no more.
+    assert calls.read_text() == "-c \n"
+    assert second.stdout == second.stderr == ""
+
+    (clone / "constraints.txt").write_text("# others\n")
+    calls.write_text("")
+    third = set_up(clone, PYTHON=fake, CALLS=str(calls))
+
+    assert third.returncode == 0
+    assert "Bringing .venv up to date" in third.stdout
+    assert "-m venv" not in calls.read_text()
+    assert "-m pip install" in calls.read_text()

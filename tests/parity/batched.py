@@ -60,6 +60,11 @@ def check(case: Case, model: WarmModel, folder: str) -> tuple[list[str], int]:
         The differences, and how many forward passes the batched jobs took.
     """
     outputs, forwards = run_batched(model, jobs_of(case.task, case.calls))
+    return compare(case, outputs, folder), forwards
+
+
+def compare(case: Case, outputs: Sequence[Output], folder: str) -> list[str]:
+    """List where the outputs of a case's jobs differ from calls of the pipeline, each alone."""
     alone = pipeline_alone(case.task, folder)
     found = []
     for index, (inputs, parameters) in enumerate(case.calls):
@@ -67,7 +72,7 @@ def check(case: Case, model: WarmModel, folder: str) -> tuple[list[str], int]:
         given = {name: each for name, each in parameters.items() if name not in own}
         wanted = alone(for_pipeline(inputs), **copy.deepcopy(given))
         found += differences(outputs[index].value, wanted, f"job {index}")
-    return found, forwards
+    return found
 
 
 def pipeline_alone(task: str, folder: str) -> Any:

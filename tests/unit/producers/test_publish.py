@@ -10,13 +10,20 @@ import pytest
 import redis
 from celery import Celery
 
-from stoker.publish import HIDDEN, Message, publish
+from stoker.publish import Message, publish
 from stoker_config import keys
 from stoker_config.app import make_app
 from stoker_config.keys import PRIORITY_STEPS
 from stoker_config.settings import Settings
 from stoker_tasks.job import Priority
-from stoker_tasks.wire import CONTRACT_HEADER, PRIORITIES, SUBMITTED_HEADER, celery_name, queue_name
+from stoker_tasks.wire import (
+    CONTRACT_HEADER,
+    HIDDEN,
+    PRIORITIES,
+    SUBMITTED_HEADER,
+    celery_name,
+    queue_name,
+)
 
 KWARGS: Final = {"inputs": "Grüße, ‘quoted’", "model": "org/name", "parameters": {"top_k": 2}}
 # Stoker's own, on top of Celery's.
