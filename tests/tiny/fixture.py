@@ -25,6 +25,7 @@ BUILDERS: dict[str, Callable[[], list[Any]]] = {
         text.bert_filler,
         text.roberta_filler,
         text.bert_encoder,
+        text.bert_long_encoder,
         text.bert_nli,
         text.bart_nli,
         text.llama_chat,

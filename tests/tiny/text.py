@@ -92,6 +92,14 @@ def bert_encoder() -> list[Any]:
     return [t.BertModel(_bert(tokenizer)), tokenizer]
 
 
+def bert_long_encoder() -> list[Any]:
+    """Reads texts whose token vectors together are too many numbers for a message."""
+    tokenizer = tokens.words(limit=512)
+    config = _bert(tokenizer)
+    config.max_position_embeddings = 512
+    return [t.BertModel(config), tokenizer]
+
+
 def bert_nli() -> list[Any]:
     tokenizer = tokens.words()
     return [t.BertForSequenceClassification(_bert(tokenizer, **labels(ENTAILMENT))), tokenizer]
