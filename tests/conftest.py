@@ -11,6 +11,8 @@ import pytest
 # Before anything imports transformers: the tests must not reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Where the models of the demo are, or will be: they are large, and fetched once.
+CACHE = os.environ.get("STOKER_CACHE_DIR")
 for name in [name for name in os.environ if name.startswith("STOKER_")]:
     del os.environ[name]
 
@@ -25,6 +27,12 @@ def short_path() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="stk-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(pytestconfig: pytest.Config) -> Path:
+    """The cache of fetched models: the caller's, or the one that `make demo` fills."""
+    return Path(CACHE).resolve() if CACHE else pytestconfig.rootpath / ".cache" / "stoker"
 
 
 @pytest.fixture(scope="session")
