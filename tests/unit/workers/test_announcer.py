@@ -17,7 +17,7 @@ SERVING = Serving(
 class Away:
     """A client of a server that is away."""
 
-    def pipeline(self, **_: Any) -> Any:
+    def __getattr__(self, name: str) -> Any:
         raise redis.ConnectionError("connection refused")
 
 
