@@ -6,7 +6,7 @@ from pydantic import Field
 
 from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.media import Media
+from stoker_tasks.media import MediaInput
 from stoker_tasks.spec import TaskSpec
 
 Seconds = Annotated[float, Field(gt=0.0)]
@@ -46,7 +46,7 @@ class AutomaticSpeechRecognition(Job):
     """Write down what is said in a sound."""
 
     task: ClassVar[str] = "automatic-speech-recognition"
-    inputs: Media | Annotated[list[Media], Field(min_length=1)] = Field(repr=False)
+    inputs: MediaInput | Annotated[list[MediaInput], Field(min_length=1)] = Field(repr=False)
     parameters: AutomaticSpeechRecognitionParameters = Field(
         default_factory=AutomaticSpeechRecognitionParameters, repr=False
     )

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.media import Media
+from stoker_tasks.media import MediaInput
 from stoker_tasks.spec import TaskSpec
 from stoker_tasks.text import LabelScore
 
@@ -27,7 +27,7 @@ class ImageClassification(Job):
     """Sort images into a model's classes."""
 
     task: ClassVar[str] = "image-classification"
-    inputs: Media | Annotated[list[Media], Field(min_length=1)] = Field(repr=False)
+    inputs: MediaInput | Annotated[list[MediaInput], Field(min_length=1)] = Field(repr=False)
     parameters: ImageClassificationParameters = Field(
         default_factory=ImageClassificationParameters, repr=False
     )

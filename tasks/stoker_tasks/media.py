@@ -3,7 +3,7 @@
 import base64
 import binascii
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -58,3 +58,10 @@ class Media(BaseModel):
             return base64.b64decode(self.base64, validate=True)
         except binascii.Error as error:
             raise ValueError(f"not valid base64: {error}") from None
+
+
+if TYPE_CHECKING:
+    # What Python callers may write; validation turns it into `Media`.
+    MediaInput = Media | bytes | Path
+else:
+    MediaInput = Media
