@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from stoker import Client, State, TextClassification
 from stoker.cli.tasks import example_command
 from stoker_tasks.catalog import CATALOG
+from tests.support.until import until
 from tests.support.worker import ROOT, Worker, environment
 
 STOKER = [sys.executable, "-m", "stoker.cli.main"]
@@ -250,19 +252,22 @@ def test_cancel_has_four_answers(cli: Cli, client: Client, fake_worker: Worker) 
 def test_ctrl_c_ends_the_wait_and_not_the_job(
     cli: Cli, client: Client, fake_worker: Worker
 ) -> None:
-    handle = client.submit(TextClassification(inputs="sleep=4"))
+    handle = client.submit(TextClassification(inputs="sleep=20"))
+    until(lambda: handle.status().state is State.RUNNING)
     waiting = subprocess.Popen(
         [*STOKER, "wait", handle.id], env=cli.environment, cwd=ROOT, stderr=subprocess.PIPE
     )
-    # It waits once it has asked for the job's state.
-    time.sleep(2)
+    # It waits once it has asked the server, which it reaches by a unix socket.
+    process = psutil.Process(waiting.pid)
+    until(lambda: process.net_connections(kind="unix"), seconds=30)
+    time.sleep(0.5)
 
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=10)
 
     assert f"interrupted: 1 of 1 jobs go on; `stoker wait {handle.id}`" in said.decode()
     assert waiting.returncode == 130
-    assert handle.result(timeout=10).output[0]["label"] == "sleep=4"
+    assert handle.status().state is State.RUNNING
 
 
 def test_unknown_jobs_are_told_from_waiting_ones(cli: Cli, fake_worker: Worker) -> None:
