@@ -77,8 +77,9 @@ def test_taking_storing_and_acknowledging_cost_few_commands(
         calls.pop(own, None)
     assert all(handle.status().state is State.SUCCEEDED for handle in handles[:3])
     assert calls["set"] == 1001
-    # One SET and one PUBLISH a result; all else is shared by many jobs.
-    assert sum(calls.values()) + 1001 <= 2.4 * 1001
+    # One SET and one PUBLISH a result; all else is shared by the jobs of a batch or of a claim, of
+    # which a busy machine makes more. Stock Celery takes 14 a job.
+    assert sum(calls.values()) + 1001 <= 3.5 * 1001
 
 
 def test_jobs_of_a_killed_worker_run_on_another(
