@@ -39,6 +39,12 @@ def ledger(server: Any, lease: float = 60.0) -> Ledger:
     return Ledger(server, "index", "table", lease)
 
 
+@pytest.fixture(autouse=True)
+def _no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A thread that renewed leases would outlive the test, and its server.
+    monkeypatch.setattr(Ledger, "_run", lambda _: None)
+
+
 def test_a_claim_takes_in_order_of_arrival_and_registers_what_it_takes(server: Any) -> None:
     fill(server, "q", 5)
 
