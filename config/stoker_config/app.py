@@ -47,15 +47,10 @@ def make_app(settings: Settings, *, result_backend: str | None = None, **conf: A
     return app
 
 
-def make_producer_app() -> Celery:
-    """Make the app of a process that only looks on, such as Flower: `-A stoker_config.app:app`."""
-    return make_app(load_settings())
-
-
 def __getattr__(name: str) -> Celery:
-    # Flower and `celery -A stoker_config.app` look for a module's `app`; making it only then keeps
-    # an import free of the environment.
+    # Flower and `celery -A stoker_config.app`, which only look on, want a module's `app`; making it
+    # only then keeps an import free of the environment.
     if name == "app":
-        globals()["app"] = app = make_producer_app()
+        globals()["app"] = app = make_app(load_settings())
         return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

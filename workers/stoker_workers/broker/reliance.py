@@ -54,7 +54,6 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     (_REDIS, "Channel._q_for_pri"),
     (_REDIS, "Channel._fanout_queues"),
     (_REDIS, "Channel()._queue_cycle"),
-    (_REDIS, "SentinelChannel"),
     (_VIRTUAL, "Channel._lookup"),
     (_VIRTUAL, "Channel()._active_queues"),
     (_VIRTUAL, "Transport._deliver"),

@@ -259,16 +259,6 @@ class Channel(stock.Channel):
         return super()._poll_error(type, **options)
 
 
-class SentinelChannel(Channel, stock.SentinelChannel):
-    """A channel to the server that Sentinel says is the master."""
-
-    from_transport_options = (
-        *stock.SentinelChannel.from_transport_options,
-        "claim_limit",
-        "worker_id",
-    )
-
-
 class Transport(stock.Transport):
     """The transport of a worker."""
 
@@ -277,13 +267,6 @@ class Transport(stock.Transport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
-
-
-class SentinelTransport(Transport):
-    """The transport of a worker whose server Sentinel names."""
-
-    default_port = 26379
-    Channel = SentinelChannel
 
 
 TRANSPORT_ALIASES[ALIAS] = f"{__name__}:{Transport.__name__}"
