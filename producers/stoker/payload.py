@@ -6,7 +6,7 @@ from typing import Any
 
 from stoker_config.artifacts import ArtifactStore
 from stoker_tasks.job import Job
-from stoker_tasks.media import Media
+from stoker_tasks.media import Media, with_media
 from stoker_tasks.wire import CLAIM_FIELD, to_kwargs
 
 # A character takes at most six bytes of JSON.
@@ -28,24 +28,21 @@ def pack(job: Job, store: ArtifactStore, inline_limit: int) -> dict[str, Any]:
     Raises:
         TooLarge: The store does not take the inputs.
     """
-    kwargs = to_kwargs(job)
-    inputs = job.inputs
-    if isinstance(inputs, str) and len(inputs) * _BYTES_A_CHARACTER <= inline_limit:
-        return kwargs
-    if isinstance(inputs, Media):
-        kwargs["inputs"] = _pack_media(kwargs["inputs"], store, inline_limit)
-    elif isinstance(inputs, list) and isinstance(inputs[0], Media):
-        kwargs["inputs"] = [_pack_media(each, store, inline_limit) for each in kwargs["inputs"]]
+    if isinstance(job.inputs, str) and len(job.inputs) * _BYTES_A_CHARACTER <= inline_limit:
+        return to_kwargs(job)
+    files = 0
+
+    def pack_file(media: Media) -> Media:
+        nonlocal files
+        files += 1
+        if media.base64 is None or len(media.base64) * 3 // 4 <= inline_limit:
+            return media
+        return Media(uri=store.put(base64.b64decode(media.base64)))
+
+    kwargs = to_kwargs(job.model_copy(update={"inputs": with_media(job.inputs, pack_file)}))
     raw = json.dumps(kwargs["inputs"], ensure_ascii=False).encode()
     # An inline file of the limit's size is a third larger as base64.
-    limit = inline_limit if not isinstance(inputs, Media) else 2 * inline_limit
-    if len(raw) > limit:
+    if len(raw) > (2 * inline_limit if files else inline_limit):
         del kwargs["inputs"]
         kwargs[CLAIM_FIELD] = store.put(raw)
     return kwargs
-
-
-def _pack_media(media: dict[str, str], store: ArtifactStore, inline_limit: int) -> dict[str, str]:
-    if "base64" not in media or len(media["base64"]) * 3 // 4 <= inline_limit:
-        return media
-    return {"uri": store.put(base64.b64decode(media["base64"]))}

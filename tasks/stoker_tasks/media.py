@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -58,6 +59,34 @@ class Media(BaseModel):
             return base64.b64decode(self.base64, validate=True)
         except binascii.Error as error:
             raise ValueError(f"not valid base64: {error}") from None
+
+
+def media_in(inputs: Any) -> list[Media]:
+    """List the files that a job's checked inputs name, however deep they stand."""
+    found: list[Media] = []
+
+    def keep(media: Media) -> Media:
+        found.append(media)
+        return media
+
+    with_media(inputs, keep)
+    return found
+
+
+def with_media(inputs: Any, change: Callable[[Media], Media]) -> Any:
+    """Give checked inputs with each file in them replaced by what `change` makes of it."""
+    if isinstance(inputs, Media):
+        return change(inputs)
+    if isinstance(inputs, BaseModel):
+        fields = {name: getattr(inputs, name) for name in inputs.model_fields_set}
+        return inputs.model_copy(
+            update={name: with_media(each, change) for name, each in fields.items()}
+        )
+    if isinstance(inputs, dict):
+        return {name: with_media(each, change) for name, each in inputs.items()}
+    if isinstance(inputs, list):
+        return [with_media(each, change) for each in inputs]
+    return inputs
 
 
 if TYPE_CHECKING:

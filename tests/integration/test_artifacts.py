@@ -28,9 +28,9 @@ from stoker_config.settings import KIB
 from stoker_tasks.errors import ErrorType
 from stoker_tasks.wire import DEFAULT_POOL, PRIORITIES, queue_name
 from tests.parity.batched import TOLERANCE, differences, pipeline_alone
-from tests.parity.cases import for_pipeline
+from tests.parity.cases.case import for_pipeline
 from tests.support.worker import Worker, worker
-from tests.tiny import media
+from tests.tiny import image, media
 from tests.tiny.fixture import TinyModel, tiny
 from tests.tiny.tokens import SENTENCES
 
@@ -121,7 +121,7 @@ def test_a_large_picture_travels_beside_its_message(
     assert differences(result.output, alone(for_pipeline(LARGE_PICTURE))) == []
     inline = module_client.submit(classify(SMALL_PICTURE)).result(SECONDS)
     assert differences(result.output, inline.output) == []
-    assert {each["label"] for each in result.output} == set(media.ANIMALS.values())
+    assert {each["label"] for each in result.output} == set(image.ANIMALS.values())
 
 
 @pytest.mark.parametrize("kind", [bytes, Path])

@@ -13,7 +13,7 @@ import transformers
 from stoker_tasks.job import Job
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import Output, WarmModel
-from tests.parity.cases import Case, for_pipeline
+from tests.parity.cases.case import Case, for_pipeline
 
 TOLERANCE = 1e-4
 

@@ -9,12 +9,13 @@ import torch
 
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk, ModelKey, Output, Prepared
-from stoker_workers.models import collate
-from stoker_workers.models.adapter import Adapter
+from stoker_workers.models.adapters import collate
+from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
 from tests.parity.batched import TOLERANCE, compare, jobs_of, pipeline_alone, run_batched
-from tests.parity.cases import CASES, ENDLESS, Call, Case, for_pipeline
+from tests.parity.cases import CASES
+from tests.parity.cases.case import ENDLESS, Call, Case, for_pipeline
 from tests.tiny.fixture import TinyModel
 
 BY_NAME = {case.name: case for case in CASES}
@@ -95,8 +96,8 @@ def mask_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
             batch["attention_mask"] = torch.ones_like(batch["attention_mask"])
         return batch
 
-    for module in ("text_adapter", "generation", "audio_tasks"):
-        monkeypatch.setattr(f"stoker_workers.models.{module}.stack", without_mask)
+    for module in ("one_pass", "generation", "audio"):
+        monkeypatch.setattr(f"stoker_workers.models.adapters.{module}.stack", without_mask)
 
 
 @pytest.mark.usefixtures("mask_dropped")

@@ -7,7 +7,8 @@ from stoker_workers.engine.model import ModelKey
 from stoker_workers.models.catalog import ROOMS, load
 from stoker_workers.models.device import find_device
 from tests.parity.batched import check
-from tests.parity.cases import CASES, Case
+from tests.parity.cases import CASES
+from tests.parity.cases.case import Case
 from tests.tiny.fixture import TinyModel
 
 # Whisper, asked for the times of words, aligns answers of a single token too.

@@ -12,30 +12,13 @@ import pytest
 import torch
 import transformers
 
-from tests.tiny import media, text, tokens
+from tests.tiny import audio, image, text, tokens
 
 _SEED = 7
 
+FAMILIES = (text, image, audio)
 BUILDERS: dict[str, Callable[[], list[Any]]] = {
-    build.__name__: build
-    for build in (
-        text.bert_classifier,
-        text.llama_classifier,
-        text.bert_tagger,
-        text.bert_filler,
-        text.roberta_filler,
-        text.bert_encoder,
-        text.bert_long_encoder,
-        text.bert_nli,
-        text.bart_nli,
-        text.llama_chat,
-        text.gpt2,
-        media.vit_classifier,
-        media.resnet_classifier,
-        media.wav2vec2_group,
-        media.wav2vec2_layer,
-        media.whisper,
-    )
+    build.__name__: build for family in FAMILIES for build in family.BUILDERS
 }
 
 TinyModel = Callable[[str], str]
@@ -47,7 +30,7 @@ def tiny(pytestconfig: pytest.Config) -> TinyModel:
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    sources = [Path(str(module.__file__)).read_bytes() for module in (media, text, tokens)]
+    sources = [Path(str(module.__file__)).read_bytes() for module in (*FAMILIES, tokens)]
     versions = f"{torch.__version__} {transformers.__version__} {_SEED}".encode()
     digest = hashlib.sha256(b"".join([*sources, versions])).hexdigest()[:16]
     assert pytestconfig.cache is not None

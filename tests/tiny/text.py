@@ -149,3 +149,18 @@ def gpt2() -> list[Any]:
         eos_token_id=tokenizer.eos_token_id,
     )
     return [t.GPT2LMHeadModel(config), tokenizer]
+
+
+BUILDERS = (
+    bert_classifier,
+    llama_classifier,
+    bert_tagger,
+    bert_filler,
+    roberta_filler,
+    bert_encoder,
+    bert_long_encoder,
+    bert_nli,
+    bart_nli,
+    llama_chat,
+    gpt2,
+)

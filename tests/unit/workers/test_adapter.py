@@ -11,7 +11,7 @@ import pytest
 from stoker_tasks.errors import InputFetchFailed, InvalidInput, StokerError
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey
-from stoker_workers.models.adapter import Adapter
+from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
 from tests.parity.batched import run_batched

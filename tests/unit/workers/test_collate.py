@@ -1,6 +1,6 @@
 import torch
 
-from stoker_workers.models.collate import cut, freeze, stack
+from stoker_workers.models.adapters.collate import cut, freeze, stack
 
 ROWS = [
     {"ids": torch.tensor([[1, 2, 3]]), "mask": torch.ones(1, 3)},

@@ -5,9 +5,9 @@ import torch
 
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey
+from stoker_workers.models.adapters.generation import TextGenerator, _Ends, _RepetitionPenalty
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
-from stoker_workers.models.generation import TextGenerator, _Ends, _RepetitionPenalty
 from tests.parity.batched import run_batched
 from tests.tiny.fixture import TinyModel
 

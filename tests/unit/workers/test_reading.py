@@ -4,7 +4,7 @@ import pytest
 import transformers
 
 from stoker_tasks.errors import InvalidInput
-from stoker_workers.models.reading import Reading, reading_of
+from stoker_workers.models.adapters.reading import Reading, reading_of
 from tests.tiny.fixture import TinyModel
 
 

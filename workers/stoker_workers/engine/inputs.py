@@ -7,7 +7,7 @@ from typing import Any
 from stoker_config.artifacts import ArtifactStore, fetch
 from stoker_tasks.errors import InputFetchFailed, InvalidInput
 from stoker_tasks.job import Job
-from stoker_tasks.media import Media
+from stoker_tasks.media import media_in
 from stoker_tasks.wire import CLAIM_FIELD
 from stoker_workers.engine.model import ArtifactData
 
@@ -52,8 +52,7 @@ class Inputs:
         Raises:
             InputFetchFailed: One has expired, or was never stored.
         """
-        inputs = job.inputs if isinstance(job.inputs, list) else [job.inputs]
-        uris = [one.uri for one in inputs if isinstance(one, Media) and one.uri is not None]
+        uris = [each.uri for each in media_in(job.inputs) if each.uri is not None]
         if not uris:
             return {}
         found = self._store.get(uris)

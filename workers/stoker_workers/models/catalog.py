@@ -9,20 +9,20 @@ import transformers
 
 from stoker_tasks.errors import UnknownTask
 from stoker_workers.engine.model import ModelKey
-from stoker_workers.models.adapter import Adapter
-from stoker_workers.models.audio_tasks import speech_adapter
-from stoker_workers.models.device import Device
-from stoker_workers.models.generation import TextGenerator
-from stoker_workers.models.image_tasks import ImageClassifier
-from stoker_workers.models.loading import Recipe, load_pipeline
-from stoker_workers.models.source import locate
-from stoker_workers.models.text_tasks import (
+from stoker_workers.models.adapters.audio import speech_adapter
+from stoker_workers.models.adapters.base import Adapter
+from stoker_workers.models.adapters.generation import TextGenerator
+from stoker_workers.models.adapters.image import ImageClassifier
+from stoker_workers.models.adapters.text import (
     FeatureExtractor,
     MaskFiller,
     TextClassifier,
     TokenClassifier,
     ZeroShotClassifier,
 )
+from stoker_workers.models.device import Device
+from stoker_workers.models.loading import Recipe, load_pipeline
+from stoker_workers.models.source import locate
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from torch import nn
 
 from stoker_tasks.errors import InvalidInput
-from stoker_workers.models.collate import Side
+from stoker_workers.models.adapters.collate import Side
 
 # Tokenizers without a limit of their own say 10 ** 30.
 _NO_LIMIT: Final = 1_000_000

@@ -6,7 +6,7 @@ import pytest
 
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey, Output
-from stoker_workers.models.adapter import Adapter
+from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
 from tests.parity.batched import differences, jobs_of, pipeline_alone, run_batched

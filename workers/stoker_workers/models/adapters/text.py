@@ -10,8 +10,8 @@ from transformers import ZeroShotClassificationPipeline
 
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
-from stoker_workers.models.adapter import Row, Stages
-from stoker_workers.models.text_adapter import TextAdapter
+from stoker_workers.models.adapters.base import Row, Stages
+from stoker_workers.models.adapters.one_pass import TextAdapter
 
 _Rows = Sequence[Mapping[str, torch.Tensor]]
 

@@ -7,8 +7,8 @@ import torch
 
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
-from stoker_workers.models.adapter import Adapter, Row, Stages
-from stoker_workers.models.collate import stack
+from stoker_workers.models.adapters.base import Adapter, Row, Stages
+from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.media import decode_image, read_bytes
 
 

@@ -10,8 +10,8 @@ from transformers.pipelines.automatic_speech_recognition import rescale_stride
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
-from stoker_workers.models.adapter import Adapter, Row, Stages, refusing_settings
-from stoker_workers.models.collate import cut, stack
+from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
+from stoker_workers.models.adapters.collate import cut, stack
 from stoker_workers.models.device import Device
 from stoker_workers.models.media import decode_sound, read_bytes
 

@@ -9,10 +9,10 @@ import torch
 
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
-from stoker_workers.models.adapter import Adapter, Row, Stages
-from stoker_workers.models.collate import cut, stack
+from stoker_workers.models.adapters.base import Adapter, Row, Stages
+from stoker_workers.models.adapters.collate import cut, stack
+from stoker_workers.models.adapters.reading import reading_of
 from stoker_workers.models.device import Device
-from stoker_workers.models.reading import reading_of
 
 
 class TextAdapter(Adapter):

@@ -18,7 +18,7 @@ from stoker_tasks.errors import InvalidInput, StokerError
 from stoker_tasks.job import Job
 from stoker_workers.engine.forward import is_out_of_memory
 from stoker_workers.engine.model import Chunk, Output, Prepared
-from stoker_workers.models.collate import freeze
+from stoker_workers.models.adapters.collate import freeze
 from stoker_workers.models.device import Device
 from stoker_workers.models.outputs import export
 

@@ -19,10 +19,10 @@ from transformers.utils.chat_template_utils import Chat
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
-from stoker_workers.models.adapter import Adapter, Row, Stages, refusing_settings
-from stoker_workers.models.collate import stack
+from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
+from stoker_workers.models.adapters.collate import stack
+from stoker_workers.models.adapters.reading import reading_of
 from stoker_workers.models.device import Device
-from stoker_workers.models.reading import reading_of
 
 _TRUNCATE = "or set truncation"
 

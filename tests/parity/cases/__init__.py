@@ -1,0 +1,5 @@
+"""Jobs of different callers that may share a forward pass, for each task, by family."""
+
+from tests.parity.cases import audio, generation, image, text
+
+CASES = (*text.CASES, *generation.CASES, *image.CASES, *audio.CASES)

@@ -1,0 +1,52 @@
+"""What a case is: calls of different callers that may share a forward pass."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import soundfile
+from PIL import Image
+
+Call = tuple[Any, Mapping[str, Any]]
+
+SHORT = "The food was terrible."
+MIDDLE = "Bob moved to Berlin with his brother Charles in the summer."
+LONG = (
+    "This movie was wonderful, the actors were great and the music was lovely. "
+    "Alice lives in Paris."
+)
+ENDLESS = " ".join([LONG] * 6)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Calls that are to be batched.
+
+    Attributes:
+        name: The test's name.
+        task: The task's name.
+        model: The tiny checkpoint.
+        calls: Inputs and parameters of each job.
+        forwards: How many forward passes they take together.
+    """
+
+    name: str
+    task: str
+    model: str
+    calls: Sequence[Call]
+    forwards: int
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def for_pipeline(inputs: Any) -> Any:
+    """Give inputs as the pipeline takes them: the bytes of files decoded."""
+    if isinstance(inputs, list) and isinstance(inputs[0], bytes):
+        return [for_pipeline(each) for each in inputs]
+    if not isinstance(inputs, bytes):
+        return inputs
+    if inputs.startswith(b"RIFF"):
+        return soundfile.read(io.BytesIO(inputs), dtype="float32")[0]
+    return Image.open(io.BytesIO(inputs))
