@@ -1,0 +1,1 @@
+"""Which pipeline, model classes and adapter serve each task, by family."""
