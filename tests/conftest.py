@@ -11,6 +11,11 @@ import pytest
 # Before anything imports transformers: the tests must not reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# An operator's own credentials and profiles are none of a test's business.
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[name]
+os.environ.update(AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
+os.environ.update(AWS_SHARED_CREDENTIALS_FILE=os.devnull)
 # Where the models of the demo are, or will be: they are large, and fetched once.
 CACHE = os.environ.get("STOKER_CACHE_DIR")
 for name in [name for name in os.environ if name.startswith("STOKER_")]:
@@ -18,6 +23,7 @@ for name in [name for name in os.environ if name.startswith("STOKER_")]:
 
 from stoker import Client  # noqa: E402 - after the environment is clean
 from tests.support import redis_server  # noqa: E402
+from tests.support import s3 as s3_server  # noqa: E402
 from tests.support.worker import Worker, worker  # noqa: E402
 
 
@@ -40,6 +46,14 @@ def redis_process(short_path: Path) -> Iterator[str]:
     """The URL of a Redis server that all tests of a session share."""
     with redis_server.running(short_path) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[s3_server.S3]:
+    """An S3 server that all tests of a session share, with the credentials to use it."""
+    os.environ.update(s3_server.CREDENTIALS)
+    with s3_server.running() as server:
+        yield server
 
 
 @pytest.fixture

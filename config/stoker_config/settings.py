@@ -47,8 +47,24 @@ class Settings(BaseSettings):
         max_message: Bytes above which a worker refuses the arguments of a message.
         artifact_limit: Bytes of the largest artifact that Redis takes.
         artifact_capacity: Bytes of all artifacts in Redis together.
-        artifact_expires: Seconds for which an artifact is kept.
-        result_expires: Seconds for which a result is kept.
+        artifact_expires: Seconds for which an input is kept that travels beside its message.
+        s3_bucket: The S3 bucket that takes all artifacts and large outputs; Redis takes them if it
+            is empty. Credentials are found by boto3: its environment variables, profile, or role.
+        s3_endpoint: The URL of another S3 server than that of AWS.
+        s3_public_endpoint: The URL that presigned URLs name, where users reach the server by
+            another one than workers do.
+        s3_region: The bucket's region; boto3's own choice if empty.
+        s3_path_style: Name the bucket in the path of URLs, as most servers other than AWS want it.
+        s3_prefix: What the name of each object begins with.
+        s3_sse: Encryption at rest that is asked for: `AES256` or `aws:kms`; the bucket's own if
+            empty.
+        s3_kms_key: The key's ID for `aws:kms`; the account's own key if empty.
+        s3_tags: Tag each object with the days that it is to be kept, for lifecycle rules; off for
+            a server that knows no tags.
+        s3_limit: Bytes of the largest artifact that S3 takes.
+        s3_multipart: Bytes above which an artifact is sent in parts, several at once.
+        presign_expires: Seconds for which a presigned URL leads to its artifact.
+        result_expires: Seconds for which a result and its artifacts are kept, unless the job says.
         cache_dir: Where fetched and converted models are kept; if it is not given, `stoker` in the
             user's cache folder.
         log_level: `debug`, `info`, `warning` or `error`.
@@ -79,6 +95,18 @@ class Settings(BaseSettings):
     artifact_limit: int = Field(default=64 * MIB, ge=1)
     artifact_capacity: int = Field(default=1024 * MIB, ge=1)
     artifact_expires: int = Field(default=DAY, ge=1)
+    s3_bucket: str = ""
+    s3_endpoint: str = ""
+    s3_public_endpoint: str = ""
+    s3_region: str = ""
+    s3_path_style: bool = False
+    s3_prefix: str = "stoker/"
+    s3_sse: Literal["", "AES256", "aws:kms"] = ""
+    s3_kms_key: str = ""
+    s3_tags: bool = True
+    s3_limit: int = Field(default=1024 * MIB, ge=1)
+    s3_multipart: int = Field(default=16 * MIB, ge=5 * MIB)
+    presign_expires: int = Field(default=3600, ge=1, le=7 * DAY)
     result_expires: int = Field(default=DAY, ge=1)
     cache_dir: Path = Field(default_factory=lambda: _user_cache() / "stoker")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -3,7 +3,8 @@
     StokerError
     ├── the caller can mend it:   InvalidInput, TooLarge, UnknownTask, UnknownModel,
     │                             ModelNotAllowed, Unserved, InputFetchFailed
-    ├── the operator can mend it: ModelLoadFailed, OutOfMemory, Poison, Internal
+    ├── the operator can mend it: ModelLoadFailed, OutOfMemory, StorageUnavailable, Poison,
+    │                             Internal
     └── nobody needs to:          Canceled, Expired
 
 An error crosses the queue as the positional JSON arguments ``(message, details)``, which is how
@@ -28,6 +29,7 @@ class ErrorType(StrEnum):
     INPUT_FETCH_FAILED = "input_fetch_failed"
     MODEL_LOAD_FAILED = "model_load_failed"
     OUT_OF_MEMORY = "out_of_memory"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
     POISON = "poison"
     INTERNAL = "internal"
     CANCELED = "canceled"
@@ -124,6 +126,13 @@ class OutOfMemory(StokerError):
     """The job does not fit into the device's memory, even alone."""
 
     type = ErrorType.OUT_OF_MEMORY
+
+
+class StorageUnavailable(StokerError):
+    """The store of artifacts and large outputs does not answer, or refuses."""
+
+    type = ErrorType.STORAGE_UNAVAILABLE
+    retryable = True
 
 
 class Poison(StokerError):
