@@ -16,6 +16,8 @@ from stoker_config.settings import Settings
 _TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # Celery's loggers that write lines for each job: noise, and a tenth of what a short job costs.
 _PER_JOB: Final = ("celery.app.trace", "celery.worker.strategy")
+# Libraries that write the URLs of requests and the heads of answers, which may hold signatures.
+_OF_REQUESTS: Final = ("httpcore2", "httpx2")
 # Messages of Celery and kombu that quote a message's body or an exception: by logger, a pattern of
 # the finished message, and what is left of it.
 _QUOTING: Final = {
@@ -67,6 +69,8 @@ def set_up(settings: Settings) -> None:
     for name in _PER_JOB:
         level = logging.NOTSET if settings.log_level == "debug" else logging.WARNING
         logging.getLogger(name).setLevel(level)
+    for name in _OF_REQUESTS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def redact(record: logging.LogRecord) -> bool:

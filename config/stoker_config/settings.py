@@ -4,7 +4,9 @@ Each setting is read from the environment variable `STOKER_` + its name in capit
 """
 
 import os
+import re
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlencode
@@ -15,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 KIB = 1024
 MIB = 1024 * KIB
 DAY = 86_400
+
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 
 class Settings(BaseSettings):
@@ -65,6 +69,9 @@ class Settings(BaseSettings):
         s3_multipart: Bytes above which an artifact is sent in parts, several at once.
         presign_expires: Seconds for which a presigned URL leads to its artifact.
         result_expires: Seconds for which a result and its artifacts are kept, unless the job says.
+        allowed_networks: Networks (`10.1.0.0/16`), addresses and hosts' names to which callers may
+            send workers, for inputs by URL and webhooks, although they are not public; separated
+            by commas. The addresses of clouds' metadata have to be named one by one.
         cache_dir: Where fetched and converted models are kept; if it is not given, `stoker` in the
             user's cache folder.
         log_level: `debug`, `info`, `warning` or `error`.
@@ -108,16 +115,32 @@ class Settings(BaseSettings):
     s3_multipart: int = Field(default=16 * MIB, ge=5 * MIB)
     presign_expires: int = Field(default=3600, ge=1, le=7 * DAY)
     result_expires: int = Field(default=DAY, ge=1)
+    allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
     cache_dir: Path = Field(default_factory=lambda: _user_cache() / "stoker")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
-    @field_validator("preload", "models", mode="before")
+    @field_validator("preload", "models", "allowed_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            try:
+                ip_network(each, strict=False)
+            except ValueError:
+                # A mistyped network would be a name that nobody has.
+                if not _HOST.fullmatch(each) or each.replace(".", "").isdigit():
+                    raise ValueError(
+                        f"allowed_networks: {each!r} is neither a network such as 10.1.0.0/16 nor "
+                        "an address nor the name of a host"
+                    ) from None
+        return tuple(each.lower().rstrip(".") for each in value)
 
     @field_validator("redis_url")
     @classmethod

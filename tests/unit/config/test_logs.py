@@ -136,3 +136,12 @@ def test_jobs_make_lines_only_where_one_debugs(
 
     text = written()
     assert (text.count("a job"), text.count("a fault")) == (shown, 2)
+
+
+def test_no_line_tells_what_was_requested(written: Callable[[], str]) -> None:
+    use(log_level="debug")
+
+    for name in ("httpx2", "httpcore2.http11"):
+        logging.getLogger(name).info("GET https://files.test/a?signature=%s", SECRET)
+
+    assert SECRET not in written()

@@ -48,7 +48,8 @@ def test_every_setting_is_documented() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("device", None), ("batch_rows", 0), ("log_level", "loud"), ("transport", "amqp")],
+    [("device", None), ("batch_rows", 0), ("log_level", "loud"), ("transport", "amqp")]
+    + [("allowed_networks", each) for each in ("10.0.0.0/33", "10.0.0", "a/b", "http://a", "-a")],
 )
 def test_what_makes_no_sense_is_refused(name: str, value: object) -> None:
     with pytest.raises(ValidationError, match=name):
@@ -148,3 +149,9 @@ def test_an_app_sends_and_takes_json_only() -> None:
         assert conf[name] == ["json"]
     for name in ("task_serializer", "result_serializer", "event_serializer"):
         assert conf[name] == "json"
+
+
+def test_networks_and_hosts_are_told_by_their_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOKER_ALLOWED_NETWORKS", "10.0.0.0/8, ::1, MinIO.internal., minio")
+
+    assert Settings().allowed_networks == ("10.0.0.0/8", "::1", "minio.internal", "minio")
