@@ -1,14 +1,17 @@
 """Where payloads go that are too large for a message, and binary outputs: an expiring store."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from stoker_config import keys
-from stoker_tasks.errors import InputFetchFailed, TooLarge
+from stoker_tasks.errors import Gone, InputFetchFailed, NoUrl, TooLarge
 
 SCHEME: Final = "artifact:"
+BINARY: Final = "application/octet-stream"
+_NAME: Final = re.compile(re.escape(SCHEME) + r"[0-9a-f]{32}")
 
 # Adding keeps the sum of sizes: what has expired is taken off first, at most 100 at a time, so that
 # no call is long. Sizes stand in the members, since Redis has dropped the values by then.
@@ -29,30 +32,89 @@ return -1
 """
 
 
+# KEYS: sum of sizes, expiries, then the artifacts. ARGV: their names.
+_DELETE: Final = """
+for i = 3, #KEYS do
+  local size = redis.call('STRLEN', KEYS[i])
+  if redis.call('ZREM', KEYS[2], size .. ':' .. ARGV[i - 2]) == 1 then
+    redis.call('DECRBY', KEYS[1], size)
+  end
+  redis.call('DEL', KEYS[i])
+end
+"""
+
+
 def new_uri() -> str:
     """Mint the name of an artifact that is yet to be stored."""
     return SCHEME + uuid4().hex
 
 
+def is_name(uri: str) -> bool:
+    """Say whether this can be an artifact's name: a caller may write anything as one."""
+    return _NAME.fullmatch(uri) is not None
+
+
 class ArtifactStore(Protocol):
     """What an artifact store does, whatever keeps the bytes."""
 
-    def put(self, data: bytes, *, uri: str | None = None) -> str:
-        """Keep bytes for as long as the store keeps them.
+    def check(self) -> None:
+        """Make sure that it can be used at all.
+
+        Raises:
+            ValueError: It is set up wrong, and no waiting will mend it.
+        """
+
+    def put(
+        self,
+        data: bytes,
+        *,
+        uri: str | None = None,
+        mime_type: str = BINARY,
+        expires: int | None = None,
+    ) -> str:
+        """Keep bytes for a time.
 
         Args:
             data: The bytes.
             uri: A name from `new_uri`; a new one if absent. Storing a name again does nothing.
+            mime_type: What they are, for those who read them by a URL.
+            expires: Seconds; as long as the settings say if None.
 
         Returns:
             The name.
 
         Raises:
             TooLarge: The bytes are more than the store takes at once, or has room for.
+            StorageUnavailable: The store is elsewhere and does not answer, or refuses.
         """
 
     def get(self, uris: Sequence[str]) -> Mapping[str, bytes]:
-        """Read artifacts back; those that have expired or never were are absent."""
+        """Read artifacts back; those that have expired or never were are absent.
+
+        Raises:
+            StorageUnavailable: As for `put`.
+        """
+
+    def delete(self, uris: Sequence[str]) -> None:
+        """Remove artifacts at once; those that are not there are no error.
+
+        Raises:
+            StorageUnavailable: As for `put`.
+        """
+
+    def presign(self, uri: str, seconds: int | None = None) -> str:
+        """Make a URL under which anybody can read an artifact for a time.
+
+        Args:
+            uri: Its name.
+            seconds: How long the URL is good, or until the artifact expires; as the settings say
+                if None.
+
+        Raises:
+            Gone: The artifact has expired, or never was.
+            NoUrl: It is kept where no URL leads to.
+            StorageUnavailable: As for `put`.
+        """
 
 
 class RedisArtifacts:
@@ -71,8 +133,19 @@ class RedisArtifacts:
         self._capacity = capacity
         self._expires = expires
         self._put = client.register_script(_PUT)
+        self._delete = client.register_script(_DELETE)
 
-    def put(self, data: bytes, *, uri: str | None = None) -> str:
+    def check(self) -> None:
+        """Nothing can be wrong with it that would not be wrong with the queues as well."""
+
+    def put(
+        self,
+        data: bytes,
+        *,
+        uri: str | None = None,
+        mime_type: str = BINARY,
+        expires: int | None = None,
+    ) -> str:
         """Keep bytes; see `ArtifactStore.put`."""
         if len(data) > self._limit:
             raise TooLarge(
@@ -83,7 +156,7 @@ class RedisArtifacts:
         uri = uri or new_uri()
         held = self._put(
             keys=[keys.ARTIFACT_BYTES, keys.ARTIFACT_EXPIRY, keys.artifact(uri)],
-            args=[data, uri, self._expires, self._capacity],
+            args=[data, uri, expires or self._expires, self._capacity],
         )
         if held >= 0:
             raise TooLarge(
@@ -96,10 +169,28 @@ class RedisArtifacts:
 
     def get(self, uris: Sequence[str]) -> Mapping[str, bytes]:
         """Read artifacts back; see `ArtifactStore.get`."""
+        uris = [uri for uri in uris if is_name(uri)]
         if not uris:
             return {}
         found = self._client.mget([keys.artifact(uri) for uri in uris])
         return {uri: data for uri, data in zip(uris, found, strict=True) if data is not None}
+
+    def delete(self, uris: Sequence[str]) -> None:
+        """Remove artifacts at once; see `ArtifactStore.delete`."""
+        uris = [uri for uri in uris if is_name(uri)]
+        if uris:
+            artifacts = [keys.artifact(uri) for uri in uris]
+            self._delete(keys=[keys.ARTIFACT_BYTES, keys.ARTIFACT_EXPIRY, *artifacts], args=[*uris])
+
+    def presign(self, uri: str, seconds: int | None = None) -> str:
+        """Say that there is no URL; see `ArtifactStore.presign`."""
+        if not is_name(uri) or not self._client.exists(keys.artifact(uri)):
+            raise gone(uri)
+        raise NoUrl(
+            "this artifact is kept in Redis, where no URL leads to: read its bytes with "
+            "Client.artifact, or have artifacts kept in S3 (STOKER_S3_BUCKET)",
+            {"uri": uri[:80]},
+        )
 
 
 def fetch(store: ArtifactStore, uri: str) -> bytes:
@@ -116,3 +207,8 @@ def fetch(store: ArtifactStore, uri: str) -> bytes:
             {"uri": uri[:80], "at": int(time.time())},
         )
     return data
+
+
+def gone(uri: str) -> Gone:
+    """Say that an artifact is not there."""
+    return Gone("no artifact has this name: it has expired, or was deleted", {"uri": uri[:80]})

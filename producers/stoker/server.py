@@ -16,7 +16,7 @@ from stoker_config.settings import Settings
 from stoker_tasks.wire import PRIORITIES
 
 if TYPE_CHECKING:
-    from stoker_config.artifacts import RedisArtifacts
+    from stoker_config.artifacts import ArtifactStore
     from stoker_config.serving import Registry
 
 Part = TypeVar("Part")
@@ -52,7 +52,7 @@ class Server:
         return self._part("registry", self._make_registry)
 
     @property
-    def artifacts(self) -> "RedisArtifacts":
+    def artifacts(self) -> "ArtifactStore":
         """Where payloads travel that are too large for a message."""
         return self._part("artifacts", self._make_artifacts)
 
@@ -80,16 +80,10 @@ class Server:
 
         return Registry(self.redis)
 
-    def _make_artifacts(self) -> "RedisArtifacts":
-        from stoker_config.artifacts import RedisArtifacts
+    def _make_artifacts(self) -> "ArtifactStore":
+        from stoker_config.stores import open_store
 
-        settings = self.settings
-        return RedisArtifacts(
-            self.redis,
-            limit=settings.artifact_limit,
-            capacity=settings.artifact_capacity,
-            expires=settings.artifact_expires,
-        )
+        return open_store(self.settings, self.redis)
 
 
 def url_of(app: Any) -> str:

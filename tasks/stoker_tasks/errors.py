@@ -2,7 +2,7 @@
 
     StokerError
     ├── the caller can mend it:   InvalidInput, TooLarge, UnknownTask, UnknownModel,
-    │                             ModelNotAllowed, Unserved, InputFetchFailed
+    │                             ModelNotAllowed, Unserved, InputFetchFailed, Gone, NoUrl
     ├── the operator can mend it: ModelLoadFailed, OutOfMemory, StorageUnavailable, Poison,
     │                             Internal
     └── nobody needs to:          Canceled, Expired
@@ -27,6 +27,8 @@ class ErrorType(StrEnum):
     MODEL_NOT_ALLOWED = "model_not_allowed"
     UNSERVED = "unserved"
     INPUT_FETCH_FAILED = "input_fetch_failed"
+    GONE = "gone"
+    NO_URL = "no_url"
     MODEL_LOAD_FAILED = "model_load_failed"
     OUT_OF_MEMORY = "out_of_memory"
     STORAGE_UNAVAILABLE = "storage_unavailable"
@@ -114,6 +116,18 @@ class InputFetchFailed(StokerError):
     """An input that travelled outside the message could not be read back."""
 
     type = ErrorType.INPUT_FETCH_FAILED
+
+
+class Gone(StokerError):
+    """The job ended, and what is asked for has expired since or was deleted."""
+
+    type = ErrorType.GONE
+
+
+class NoUrl(StokerError):
+    """An artifact is kept where no URL leads to."""
+
+    type = ErrorType.NO_URL
 
 
 class ModelLoadFailed(StokerError):

@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any
 
-from stoker_config.artifacts import RedisArtifacts
 from stoker_config.settings import Settings
+from stoker_config.stores import open_store
 from stoker_tasks.catalog import CATALOG
 from stoker_workers.broker.step import Engine, MakeEngine
 from stoker_workers.engine.delivery import Outlet
@@ -20,12 +20,8 @@ def serving(model: FakeModel) -> MakeEngine:
 
 
 def _make_engine(model: FakeModel, settings: Settings, outlet: Outlet, client: Any) -> Engine:
-    store = RedisArtifacts(
-        client,
-        limit=settings.artifact_limit,
-        capacity=settings.artifact_capacity,
-        expires=settings.artifact_expires,
-    )
+    store = open_store(settings, client)
+    store.check()
     budget = Budget(
         tokens=settings.batch_tokens or 1024, rows=settings.batch_rows, window=settings.window
     )

@@ -11,9 +11,9 @@ from typing import Any
 from celery import Celery, signals
 
 from stoker_config.app import make_app
-from stoker_config.artifacts import RedisArtifacts
 from stoker_config.logs import set_up
 from stoker_config.settings import Settings, load_settings
+from stoker_config.stores import open_store
 from stoker_tasks.catalog import CATALOG
 from stoker_workers.broker.backend import CollectingBackend
 from stoker_workers.broker.consumer import JobConsumer
@@ -111,12 +111,8 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
         return model
 
     warm = WarmModels(load_and_probe, settings.warm_models)
-    store = RedisArtifacts(
-        client,
-        limit=settings.artifact_limit,
-        capacity=settings.artifact_capacity,
-        expires=settings.artifact_expires,
-    )
+    store = open_store(settings, client)
+    store.check()
     served = ServedModels(warm.get, defaults, settings.models)
     return Engine(
         flow=Flow(served, Inputs(store), outlet, budgets.of),

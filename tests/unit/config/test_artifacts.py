@@ -8,7 +8,7 @@ import redis
 
 from stoker_config import keys
 from stoker_config.artifacts import SCHEME, RedisArtifacts, fetch, new_uri
-from stoker_tasks.errors import InputFetchFailed, TooLarge
+from stoker_tasks.errors import Gone, InputFetchFailed, NoUrl, TooLarge
 from tests.support.until import until
 
 
@@ -119,3 +119,39 @@ def test_the_sum_stays_right_through_many_expiries(server: Any) -> None:
     assert held(server) == 9
     assert server.zcard(keys.ARTIFACT_EXPIRY) == 3
     assert set(long.get([kept, one, other])) == {kept, one, other}
+
+
+def test_what_is_deleted_makes_room_at_once(server: Any) -> None:
+    artifacts = store(server, capacity=30)
+    kept, *others = [artifacts.put(b"x" * 10) for _ in range(3)]
+
+    artifacts.delete([*others, new_uri(), "queued"])
+    artifacts.delete([])
+
+    assert held(server) == 10
+    assert server.zcard(keys.ARTIFACT_EXPIRY) == 1
+    assert artifacts.get([kept, *others]) == {kept: b"x" * 10}
+    artifacts.put(b"y" * 20)
+
+
+def test_each_may_be_kept_for_a_time_of_its_own(server: Any) -> None:
+    artifacts = store(server, expires=60)
+
+    uri = artifacts.put(b"x", expires=600)
+
+    assert 590 < server.ttl(keys.artifact(uri)) <= 600
+
+
+def test_no_other_key_is_read_through_a_name_that_somebody_made_up(server: Any) -> None:
+    server.set("stoker:secret", b"x")
+
+    assert store(server).get(["secret"]) == {}
+
+
+def test_no_url_leads_into_redis(server: Any) -> None:
+    artifacts = store(server)
+
+    with pytest.raises(NoUrl, match="STOKER_S3_BUCKET"):
+        artifacts.presign(artifacts.put(b"x"))
+    with pytest.raises(Gone):
+        artifacts.presign(new_uri())

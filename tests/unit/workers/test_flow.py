@@ -17,15 +17,8 @@ from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.window import Budget
 from tests.doubles.model import FakeModel, FakeModels
+from tests.doubles.store import MemoryStore
 from tests.support.until import until
-
-
-class NoStore:
-    def put(self, data: bytes, *, uri: str | None = None) -> str:
-        raise AssertionError("nothing is stored here")
-
-    def get(self, uris: Sequence[str]) -> dict[str, bytes]:
-        return {}
 
 
 class Told:
@@ -76,7 +69,7 @@ def delivery(
 
 @contextmanager
 def running(told: Told, models: FakeModels | None = None) -> Iterator[Flow]:
-    flow = Flow(models or FakeModels(), Inputs(NoStore()), told, lambda _: Budget(tokens=1024))
+    flow = Flow(models or FakeModels(), Inputs(MemoryStore()), told, lambda _: Budget(tokens=1024))
     flow.start()
     yield flow
     assert flow.stop(10)
@@ -243,7 +236,7 @@ def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
             raise KeyboardInterrupt  # what no handler of a pass expects
 
     told = Told()
-    flow = Flow(FakeModels(Broken()), Inputs(NoStore()), told, lambda _: Budget(tokens=1024))
+    flow = Flow(FakeModels(Broken()), Inputs(MemoryStore()), told, lambda _: Budget(tokens=1024))
     flow._preprocess(Work(delivery("x")))
     with pytest.raises(KeyboardInterrupt):
         flow._forward_next()
@@ -253,7 +246,7 @@ def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
 
 def test_stopping_takes_no_longer_than_it_is_given() -> None:
     told = Told()
-    flow = Flow(FakeModels(), Inputs(NoStore()), told, lambda _: Budget(tokens=1024))
+    flow = Flow(FakeModels(), Inputs(MemoryStore()), told, lambda _: Budget(tokens=1024))
     flow.start()
     flow.accept(delivery("sleep=3"))
     until(lambda: bool(told.begun))
@@ -267,7 +260,7 @@ def test_stopping_takes_no_longer_than_it_is_given() -> None:
 
 def test_a_job_of_many_rows_that_is_stopped_half_way_is_known_as_interrupted() -> None:
     told, models = Told(), FakeModels()
-    flow = Flow(models, Inputs(NoStore()), told, lambda _: Budget(tokens=1024, rows=1))
+    flow = Flow(models, Inputs(MemoryStore()), told, lambda _: Budget(tokens=1024, rows=1))
     flow.start()
     rows = ["sleep=0.3", "sleep=0.3", "three"]
     flow.accept(dataclasses.replace(delivery("many"), kwargs={"inputs": rows}))
