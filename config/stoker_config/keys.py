@@ -19,6 +19,21 @@ WORKERS: Final = "stoker:workers"
 POOLS: Final = "stoker:pools"
 # Hash of worker ID to what it serves, as JSON.
 SERVING: Final = "stoker:serving"
+# Hash of job ID to who is to be told of its end, for jobs with a webhook that have not ended.
+WISHES: Final = "stoker:webhooks:wishes"
+# The outbox of webhooks. Sorted sets of event IDs by time: those to be delivered (since when),
+# those delivered and those given up (when they came to be).
+PENDING: Final = "stoker:webhooks:pending"
+DELIVERED: Final = "stoker:webhooks:delivered"
+DEAD_EVENTS: Final = "stoker:webhooks:dead"
+# Sorted set of receivers' origins by the time at which an event for them is due.
+ORIGINS: Final = "stoker:webhooks:origins"
+# Hash of origin to how often in a row it failed, and until when it is left alone.
+TROUBLE: Final = "stoker:webhooks:trouble"
+# Hash of endpoint (a URL) to when and why it was disabled, as JSON.
+DISABLED: Final = "stoker:webhooks:disabled"
+# The channel on which couriers hear of new events.
+WAKE: Final = "stoker:webhooks:wake"
 # Sum of the sizes of all artifacts, and a sorted set of their names by time of expiry.
 ARTIFACT_BYTES: Final = "stoker:artifacts:bytes"
 ARTIFACT_EXPIRY: Final = "stoker:artifacts:expiry"
@@ -37,6 +52,21 @@ def canceled(job_id: str) -> str:
 def deaths(job_id: str) -> str:
     """Name the count of workers that died while they ran a job."""
     return f"stoker:deaths:{job_id}"
+
+
+def event(event_id: str) -> str:
+    """Name the hash of one webhook event: what it tells, to whom, and how far it is."""
+    return f"stoker:webhook:{event_id}"
+
+
+def attempts(event_id: str) -> str:
+    """Name the list of a webhook event's attempts, as JSON."""
+    return f"stoker:webhook:{event_id}:attempts"
+
+
+def due(origin: str) -> str:
+    """Name the sorted set of event IDs for one receiver's origin, by the time each is due."""
+    return f"stoker:webhooks:due:{origin}"
 
 
 def result(job_id: str) -> str:

@@ -72,6 +72,14 @@ class Settings(BaseSettings):
         allowed_networks: Networks (`10.1.0.0/16`), addresses and hosts' names to which callers may
             send workers, for inputs by URL and webhooks, although they are not public; separated
             by commas. The addresses of clouds' metadata have to be named one by one.
+        webhook_secret: What signs the webhooks of jobs that name no secret: `whsec_` and base64;
+            several, separated by commas, while a new one replaces an old one.
+        webhook_secrets: A file of secrets by name, as JSON; `stoker webhooks secret` writes it.
+        webhook_timeout: Seconds within which a webhook's receiver has to answer.
+        webhook_slots: How many receivers a courier waits for at once.
+        webhook_host_slots: How many of these may be one host's.
+        webhook_expires: Seconds for which an event is kept after it was delivered or given up, to
+            be looked at and replayed.
         cache_dir: Where fetched and converted models are kept; if it is not given, `stoker` in the
             user's cache folder.
         log_level: `debug`, `info`, `warning` or `error`.
@@ -116,6 +124,12 @@ class Settings(BaseSettings):
     presign_expires: int = Field(default=3600, ge=1, le=7 * DAY)
     result_expires: int = Field(default=DAY, ge=1)
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
+    webhook_secret: SecretStr = SecretStr("")
+    webhook_secrets: Path | None = None
+    webhook_timeout: float = Field(default=15.0, gt=0, le=30.0)
+    webhook_slots: int = Field(default=64, ge=1)
+    webhook_host_slots: int = Field(default=8, ge=1)
+    webhook_expires: int = Field(default=3 * DAY, ge=1)
     cache_dir: Path = Field(default_factory=lambda: _user_cache() / "stoker")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"

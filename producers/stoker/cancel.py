@@ -5,14 +5,19 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from stoker.status import CancelAnswer
-from stoker_config import keys
+from stoker_config import keys, outbox
+from stoker_tasks.errors import Canceled
+from stoker_tasks.event import listener_of
+from stoker_tasks.result import Failure
 
 # A canceled job may wait long before a worker meets its message: behind a countdown, or a backlog.
 _TOMBSTONE_SECONDS: Final = 90 * 86_400
 
 # Decides and marks in one call, so that a job that is being started is either still queued here or
 # already running.
-_CANCEL: Final = """
+_CANCEL: Final = (
+    outbox.EMIT
+    + """
 local state = string.match(redis.call('GET', KEYS[1]) or '', '"status": "(%u+)"')
 if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then return 'already_finished' end
 local expires, tombstone = tonumber(ARGV[2]), tonumber(ARGV[4])
@@ -26,8 +31,11 @@ redis.call('SET', KEYS[1], ARGV[3], 'EX', expires)
 redis.call('PUBLISH', KEYS[1], ARGV[3])
 redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('HDEL', KEYS[5], ARGV[1])
+redis.call('HDEL', KEYS[6], ARGV[1])
+if ARGV[5] then emit(5); wake() end
 return 'canceled'
 """
+)
 
 
 def cancel(app: Any, client: Any, job_id: str, expires: int) -> CancelAnswer:
@@ -42,18 +50,23 @@ def cancel(app: Any, client: Any, job_id: str, expires: int) -> CancelAnswer:
     Returns:
         What came of it.
     """
+    wanted = client.hget(keys.WISHES, job_id)
+    listener = listener_of(**json.loads(wanted)) if wanted else None
+    told = listener and listener.completed(job_id, Failure.of(Canceled("the job was canceled")))
     answer = client.eval(
         _CANCEL,
-        5,
+        6,
         keys.result(job_id),
         keys.canceled(job_id),
         keys.RUNNING,
         keys.QUEUED,
         keys.PLACED,
+        keys.WISHES,
         job_id,
         expires,
         _revoked(job_id),
         _TOMBSTONE_SECONDS,
+        *(outbox.fields(told) if told else ()),
     )
     outcome = CancelAnswer(answer.decode())
     if outcome in (CancelAnswer.CANCELED, CancelAnswer.CANCELING):

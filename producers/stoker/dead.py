@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from stoker_config import keys
 from stoker_config.keys import PRIORITY_STEPS
+from stoker_tasks.event import ROUND_HEADER
 from stoker_tasks.wire import SUBMITTED_HEADER, pool_name, task_name
 
 # Puts a message back as if it had never been sent: no result, no deaths, known as queued.
@@ -56,6 +57,9 @@ def requeue(client: Any, job_id: str) -> bool:
     message = json.loads(text)
     message["headers"].pop("redelivered", None)
     message["properties"]["delivery_info"].pop("redelivered", None)
+    headers = message["headers"]
+    # Its end was told; a webhook is told of the next one as well.
+    headers[ROUND_HEADER] = int(headers.get(ROUND_HEADER) or 0) + 1
     letter = _read(job_id, message)
     queue = _queue(message)
     priority = message["properties"].get("priority") or 0

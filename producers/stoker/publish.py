@@ -14,6 +14,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from stoker_config import keys
+from stoker_tasks.event import wish
 from stoker_tasks.job import Priority
 from stoker_tasks.wire import (
     CONTRACT,
@@ -73,6 +74,7 @@ def publish(app: Any, client: Any, messages: Sequence[Message]) -> None:
         now = time.time()
         lists: dict[str, list[str]] = {}
         placed: dict[str, str] = {}
+        wishes: dict[str, str] = {}
         for message in messages[start : start + _TRANSACTION]:
             key = keys.queue(
                 queue_name(message.pool), PRIORITIES[message.priority], keys.PRIORITY_STEPS
@@ -80,9 +82,13 @@ def publish(app: Any, client: Any, messages: Sequence[Message]) -> None:
             lists.setdefault(key, []).append(envelope(app, message, now))
             model = message.kwargs.get("model")
             placed[message.id] = json.dumps([message.pool, message.task, model])
+            if message.kwargs.get("webhook") is not None:
+                wishes[message.id] = wish(message.kwargs, {})
         with client.pipeline(transaction=True) as pipe:
             pipe.zadd(keys.QUEUED, dict.fromkeys(placed, now))
             pipe.hset(keys.PLACED, mapping=placed)
+            if wishes:
+                pipe.hset(keys.WISHES, mapping=wishes)
             for key, envelopes in lists.items():
                 pipe.lpush(key, *envelopes)
             pipe.execute()

@@ -4,6 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from stoker_tasks.webhook import WebhookInput
+
 Priority = Literal["high", "normal", "low"]
 Metadata = Annotated[
     dict[
@@ -42,6 +44,8 @@ class Job(BaseModel):
         metadata: Up to 16 pairs of the caller's own (keys to 64, values to 512 characters), given
             back with the result.
         priority: `high`, `normal` or `low`: travels as the Celery message's priority.
+        webhook: Who is told of the job's start and end: a URL, or an object of `url`, `events` and
+            `secret`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -54,3 +58,4 @@ class Job(BaseModel):
     parameters: Parameters = Field(default_factory=Parameters, repr=False)
     metadata: Metadata = Field(default_factory=dict, repr=False)
     priority: Priority = "normal"
+    webhook: WebhookInput | None = Field(default=None, repr=False)

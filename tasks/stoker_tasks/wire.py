@@ -174,6 +174,9 @@ def _problem(spec: TaskSpec, loc: Sequence[str], kind: str, msg: str) -> tuple[s
         names = model.model_fields if model is spec.job else sorted(model.model_fields)
         verb = "has" if model is spec.job else "takes"
         return ".".join(loc), f"unknown {noun}; {owner} {verb} {', '.join(names)}"
+    if kind == "value_error":
+        # Of our own validators, which quote no value.
+        takes = msg.removeprefix("Value error, ")
     return ".".join(walked) or loc[0], "is required" if kind == "missing" else takes
 
 

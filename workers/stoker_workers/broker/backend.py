@@ -1,4 +1,4 @@
-"""Celery's Redis result backend, with all results of a batch stored in one round trip."""
+"""Celery's Redis result backend: all results of a batch, and what is told of them, in one step."""
 
 import logging
 import threading
@@ -8,20 +8,31 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from celery.backends.redis import RedisBackend
-from celery.states import PENDING, STARTED
+from celery.states import FAILURE, PENDING, REVOKED, STARTED, SUCCESS
 
-from stoker_config import keys
+from stoker_config import keys, outbox
+from stoker_tasks.errors import Canceled, Expired, Internal, StokerError
+from stoker_tasks.event import Event, Listener
+from stoker_tasks.result import Failure, Result, Success
+from stoker_workers.broker.request import LISTENER
 
 logger = logging.getLogger(__name__)
 
-# Stores each result and acknowledges its delivery, in one step. A delivery that is held no longer
-# is another worker's by now: nothing of it is stored. A final state is never replaced, so repeating
-# the call does nothing. SET NX spares the reading in the usual case that there is no state yet.
+# Stores each result, puts the event that tells of it into the outbox and acknowledges its delivery,
+# in one step. A delivery that is held no longer is another worker's by now: nothing of it is
+# stored. A final state is never replaced, so repeating the call does nothing. SET NX spares the
+# reading in the usual case that there is no state yet.
 # KEYS: queued, running, placed, index and hash of held deliveries, then each job's result key.
-# ARGV: for each job its value, seconds to keep it, and its delivery's tag ('' for a stock one).
+# ARGV: for each job its value, seconds to keep it, and its delivery's tag ('' for a stock one);
+# then for each job with a webhook its number, and the event.
 # Gives how many deliveries were held no longer.
-_STORE: Final = """
-local tags, scores, held, ids, late = {}, {}, {}, {}, 0
+_STORE: Final = (
+    outbox.EMIT
+    + f"""
+local tags, scores, held, ids, late = {{}}, {{}}, {{}}, {{}}, 0
+local events, told = {{}}, {{}}
+local jobs = #KEYS - 5
+for at = 3 * jobs + 1, #ARGV, {outbox.FIELDS} + 1 do events[tonumber(ARGV[at])] = at + 1 end
 for i = 6, #KEYS do
   local tag = ARGV[(i - 6) * 3 + 3]
   if tag ~= '' then tags[#tags + 1] = tag end
@@ -38,6 +49,7 @@ for i = 6, #KEYS do
     if ours then held[#held + 1] = tag else late = late + 1 end
   end
   if ours then
+    local id = string.match(KEYS[i], '^celery%-task%-meta%-(.*)$')
     local put
     if expires > 0 then put = redis.call('SET', KEYS[i], value, 'EX', expires, 'NX')
     else put = redis.call('SET', KEYS[i], value, 'NX') end
@@ -49,8 +61,11 @@ for i = 6, #KEYS do
         put = true
       end
     end
-    if put then redis.call('PUBLISH', KEYS[i], value) end
-    ids[#ids + 1] = string.match(KEYS[i], '^celery%-task%-meta%-(.*)$')
+    if put then
+      redis.call('PUBLISH', KEYS[i], value)
+      if events[i - 5] then emit(events[i - 5]); told[#told + 1] = id end
+    end
+    ids[#ids + 1] = id
   end
 end
 if #held > 0 then
@@ -62,8 +77,13 @@ if #ids > 0 then
   redis.call('ZREM', KEYS[2], unpack(ids))
   redis.call('HDEL', KEYS[3], unpack(ids))
 end
+if #told > 0 then
+  redis.call('HDEL', '{keys.WISHES}', unpack(told))
+  wake()
+end
 return late
 """
+)
 # Takes away the claim to dispatch a chord's body that an earlier delivery has left behind.
 # KEYS: the claim.
 _RELEASE: Final = """
@@ -74,8 +94,21 @@ _CALL_KEYS: Final = 500
 _CALL_BYTES: Final = 8 * 1024 * 1024
 
 
-# A result's key, its text, and the seconds for which it is kept.
-Stored = tuple[Any, Any, int]
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One result that is to be stored.
+
+    Attributes:
+        key: Its key.
+        value: Its text.
+        expires: Seconds for which it is kept; for ever if 0.
+        event: What is told of it.
+    """
+
+    key: Any
+    value: Any = field(repr=False)
+    expires: int
+    event: Event | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +133,7 @@ class CollectingBackend(RedisBackend):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._collected = threading.local()
+        self._thread = threading.local()
         super().__init__(*args, **kwargs)
         self._store: Any = None
         self._release: Any = None
@@ -118,14 +151,32 @@ class CollectingBackend(RedisBackend):
             The results, by their jobs' IDs, as they are collected.
         """
         results: dict[str, Stored] = {}
-        self._collected.results = results
+        self._thread.results = results
         try:
             yield results
         finally:
-            self._collected.results = None
+            self._thread.results = None
         for call in _calls(list(results.values())):
             # Storing is fenced, so it may be repeated until the server is back.
             self.ensure(self._store_all, (call, deliveries or Deliveries()), max_retries=None)
+
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Store a job's state and, if it is the last one, what is told of it."""
+        listener: Listener | None = getattr(request, LISTENER, None)
+        ended = _ended(result, state) if listener else None
+        self._thread.event = listener.completed(task_id, ended) if listener and ended else None
+        try:
+            return super().store_result(task_id, result, state, traceback, request, **options)
+        finally:
+            self._thread.event = None
 
     def get(self, key: Any) -> Any:
         """Read a key; while results are collected, say that there is none: storing is fenced."""
@@ -137,7 +188,12 @@ class CollectingBackend(RedisBackend):
         """Store a key, or hold it back while results are collected."""
         if not _is_result(key) or len(value) > self._MAX_STR_VALUE_SIZE:
             return super().set(key, value, expires=expires, **retry_policy)
-        stored = (key, value, int(self.expires if expires is None else expires) or 0)
+        stored = Stored(
+            key=key,
+            value=value,
+            expires=int(self.expires if expires is None else expires) or 0,
+            event=getattr(self._thread, "event", None),
+        )
         results = self._collecting()
         if results is None:
             # Fenced like the others, and the job is known as queued no longer.
@@ -172,21 +228,32 @@ class CollectingBackend(RedisBackend):
         return state
 
     def _collecting(self) -> dict[str, Stored] | None:
-        return getattr(self._collected, "results", None)
+        return getattr(self._thread, "results", None)
 
     def _store_all(self, results: list[Stored], deliveries: Deliveries) -> None:
         if self._store is None:
             self._store = self.client.register_script(_STORE)
+        told = [
+            arg
+            for number, each in enumerate(results, 1)
+            if each.event is not None
+            for arg in (number, *outbox.fields(each.event))
+        ]
         late = self._store(
             keys=[
                 *(keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table),
-                *(key for key, _, _ in results),
+                *(each.key for each in results),
             ],
             args=[
                 arg
-                for key, value, expires in results
-                for arg in (value, expires, deliveries.tags.get(_job_id(key), ""))
-            ],
+                for each in results
+                for arg in (
+                    each.value,
+                    each.expires,
+                    deliveries.tags.get(_job_id(each.key), ""),
+                )
+            ]
+            + told,
         )
         if late:
             logger.warning("%d jobs had gone to another worker; their results are dropped", late)
@@ -204,14 +271,35 @@ def _text(key: Any) -> str:
     return key.decode() if isinstance(key, bytes) else str(key)
 
 
+def _ended(result: Any, state: str) -> Result | None:
+    """Give a job's end as its caller reads it; None if this state is not its last."""
+    if state == SUCCESS:
+        success = getattr(result, "success", None)
+        return success if isinstance(success, Success) else None
+    if state == REVOKED:
+        expired = "expired" in getattr(result, "args", ())
+        return Failure.of(
+            Expired("the job was not started before its expiry")
+            if expired
+            else Canceled("the job was canceled")
+        )
+    if state == FAILURE:
+        if isinstance(result, StokerError):
+            return Failure.of(result)
+        kind = type(result).__name__
+        return Failure.of(Internal(f"{kind}: {result}", {"exception": kind}))
+    return None
+
+
 def _calls(results: list[Stored]) -> Iterator[list[Stored]]:
     call: list[Stored] = []
     size = 0
     for result in results:
-        if call and (len(call) >= _CALL_KEYS or size + len(result[1]) > _CALL_BYTES):
+        length = len(result.value) + (len(result.event.body) if result.event else 0)
+        if call and (len(call) >= _CALL_KEYS or size + length > _CALL_BYTES):
             yield call
             call, size = [], 0
         call.append(result)
-        size += len(result[1])
+        size += length
     if call:
         yield call

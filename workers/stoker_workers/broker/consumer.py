@@ -18,7 +18,9 @@ from kombu.utils.url import maybe_sanitize_url
 
 from stoker_tasks.catalog import find
 from stoker_tasks.errors import Internal, InvalidInput, StokerError, UnknownTask
+from stoker_tasks.event import listener_of
 from stoker_tasks.wire import HIDDEN, TASK_PREFIX, task_name
+from stoker_workers.broker.request import LISTENER
 from stoker_workers.engine.faults import log_fault
 
 logger = logging.getLogger(__name__)
@@ -153,10 +155,10 @@ def _headers(message: Any) -> dict[str, Any]:
 
 
 def _context(message: Any, headers: dict[str, Any]) -> Context:
-    """Describe the job as far as its message can be read, for its chord and its errbacks."""
+    """Describe the job as far as its message can be read, for all who are to be told."""
     known = {**headers, "delivery_info": message.delivery_info or {}}
     try:
-        _, _, embed = message.payload
-        return Context({**known, **(embed or {})})
+        _, kwargs, embed = message.payload
+        return Context({**known, **(embed or {}), LISTENER: listener_of(kwargs, headers)})
     except Exception:  # noqa: BLE001 - whatever the body is
         return Context(known)

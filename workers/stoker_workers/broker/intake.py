@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from stoker_config import keys
 from stoker_tasks.errors import StokerError, TooLarge
+from stoker_tasks.event import wish
 from stoker_tasks.wire import SUBMITTED_HEADER
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.ledger import ledger_of
@@ -20,11 +21,14 @@ Accept = Callable[[Delivery], None]
 Refuse = Callable[[Delivery, StokerError], None]
 
 # A job may be finished before its registration: then it is queued no longer.
-# KEYS: queued, then each job's result key. ARGV: for each job its time of arrival and its ID.
+# KEYS: queued, wishes, then each job's result key. ARGV: for each job its time of arrival, its ID
+# and who is to be told of it ('' for nobody).
 _REGISTER: Final = """
-for i = 2, #KEYS do
+for i = 3, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then
-    redis.call('ZADD', KEYS[1], 'NX', ARGV[2 * i - 3], ARGV[2 * i - 2])
+    local at = (i - 3) * 3
+    redis.call('ZADD', KEYS[1], 'NX', ARGV[at + 1], ARGV[at + 2])
+    if ARGV[at + 3] ~= '' then redis.call('HSET', KEYS[2], ARGV[at + 2], ARGV[at + 3]) end
   end
 end
 """
@@ -57,7 +61,7 @@ class Intake:
         self._calls = calls
         self._client = client
         self._max_message = max_message
-        self._foreign: dict[str, float] = {}
+        self._foreign: dict[str, tuple[float, str]] = {}
         self._register_queued = client.register_script(_REGISTER)
 
     def __call__(self, request: Any) -> None:
@@ -88,7 +92,8 @@ class Intake:
         if not isinstance(submitted, int | float):
             submitted = time.time()
             if not request.ignore_result:
-                self._register(request.id, submitted)
+                wanted = wish(request.kwargs, request.request_dict) if request.listener else ""
+                self._register(request.id, submitted, wanted)
         return Delivery(
             id=request.id,
             celery_task=request.type,
@@ -100,17 +105,21 @@ class Intake:
             handle=request,
         )
 
-    def _register(self, job_id: str, submitted: float) -> None:
+    def _register(self, job_id: str, submitted: float, wanted: str) -> None:
         """Let a stock producer's job be known as queued; those that come together in one call."""
         if not self._foreign:
             self._calls.put(self._register_all)
-        self._foreign[job_id] = submitted
+        self._foreign[job_id] = (submitted, wanted)
 
     def _register_all(self) -> None:
         foreign, self._foreign = self._foreign, {}
         self._register_queued(
-            keys=[keys.QUEUED, *map(keys.result, foreign)],
-            args=[arg for job_id, submitted in foreign.items() for arg in (submitted, job_id)],
+            keys=[keys.QUEUED, keys.WISHES, *map(keys.result, foreign)],
+            args=[
+                arg
+                for job_id, (submitted, wanted) in foreign.items()
+                for arg in (submitted, job_id, wanted)
+            ],
         )
 
 

@@ -11,14 +11,16 @@ from typing import Any, Final
 
 import redis
 from billiard.einfo import ExceptionInfo
+from celery.app.task import Context
 from celery.exceptions import Reject
 from celery.states import FAILURE
 from celery.worker import state
 from kombu.exceptions import OperationalError
 
-from stoker_config import keys
+from stoker_config import keys, outbox
 from stoker_tasks.errors import Internal, Poison
-from stoker_tasks.result import Success
+from stoker_tasks.event import Event
+from stoker_tasks.result import Failure, Success
 from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.ledger import Ledger, ledger_of
@@ -54,6 +56,7 @@ class CeleryOutlet:
         self._calls = calls
         self._client = client
         self._count_death = client.register_script(_COUNT_DEATH)
+        self._tell = client.register_script(outbox.TELL)
 
     def deaths(self, delivery: Delivery) -> int:
         """Count the workers that died while they ran this redelivered job."""
@@ -71,7 +74,10 @@ class CeleryOutlet:
         with self._client.pipeline(transaction=True) as pipe:
             pipe.zadd(keys.RUNNING, {delivery.id: now for delivery in deliveries})
             pipe.mget([keys.canceled(delivery.id) for delivery in deliveries])
-            _, tombstones = pipe.execute()
+            starts = [event for delivery in deliveries if (event := _start_of(delivery))]
+            if starts:
+                self._tell_all(starts, keys.canceled, pipe)
+            _, tombstones, *_ = pipe.execute()
         return [
             delivery
             for delivery, tombstone in zip(deliveries, tombstones, strict=True)
@@ -112,12 +118,27 @@ class CeleryOutlet:
             traced = [(each.handle, _trace(each.handle, result)) for each, result in outcomes]
         unstored = [each.id for each, _ in outcomes if each.id not in stored]
         if unstored:
+            ends = [
+                event
+                for each, result in outcomes
+                if each.handle.ignore_result and (event := _end_of(each, result))
+            ]
+            if ends:
+                self._tell_all(ends, keys.result)
             self._forget(unstored)
         if ledger is not None:
             ledger.acknowledged(tag for job, tag in deliveries.tags.items() if job in stored)
         # Celery is told last, and acknowledges what storing did not: the jobs whose results nobody
         # wants, and all on kombu's own transport. A crash before it repeats them, and loses none.
         self._calls.put(partial(_conclude, traced))
+
+    def _tell_all(
+        self, events: Sequence[Event], unless: Callable[[str], str], client: Any = None
+    ) -> None:
+        """Put events into the outbox, but for those of jobs for which a key exists."""
+        self._tell(
+            keys=[unless(event.job) for event in events], args=outbox.flat(events), client=client
+        )
 
     def _forget(self, ids: Sequence[str], *, queued: bool = True) -> None:
         """Take jobs off the list of those that run, and of those that are queued."""
@@ -126,6 +147,7 @@ class CeleryOutlet:
             if queued:
                 pipe.zrem(keys.QUEUED, *ids)
                 pipe.hdel(keys.PLACED, *ids)
+                pipe.hdel(keys.WISHES, *ids)
             pipe.execute()
 
     def _keep_dead(self, deliveries: Sequence[Delivery]) -> None:
@@ -149,6 +171,17 @@ def _deliveries(ledger: Ledger | None, deliveries: Sequence[Delivery]) -> Delive
     return Deliveries(index=ledger.index, table=ledger.table, tags=tags)
 
 
+def _start_of(delivery: Delivery) -> Event | None:
+    listener = delivery.handle.listener
+    return listener and listener.started(delivery.id)  # type: ignore[no-any-return]
+
+
+def _end_of(delivery: Delivery, outcome_: Outcome) -> Event | None:
+    result = outcome_ if isinstance(outcome_, Success) else Failure.of(outcome_)
+    listener = delivery.handle.listener
+    return listener and listener.completed(delivery.id, result)  # type: ignore[no-any-return]
+
+
 def _is_revoked(request: Any) -> bool:
     if request.id in state.revoked:
         return True
@@ -165,7 +198,8 @@ def _trace(request: Any, result: Outcome) -> tuple[int, Any, float]:
     except Exception as error:  # noqa: BLE001 - a link, an errback or a chord makes no sense
         log_fault(logger, "Celery's tracer failed", error)
         failure = Internal(f"the job's links could not be followed: {type(error).__name__}")
-        request.task.backend.store_result(request.id, failure, FAILURE)
+        context = Context(request.request_dict)
+        request.task.backend.store_result(request.id, failure, FAILURE, request=context)
         return 1, _as_raised(failure), 0.0
 
 

@@ -4,18 +4,23 @@ What a job was given and gave is for its caller. Events, inspect replies and log
 everyone who can reach the broker: they carry names, times and types only.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from celery.worker import state
 from celery.worker.request import Request
 
+from stoker_tasks.event import listener_of
 from stoker_tasks.wire import HIDDEN
+
+# Under this name a listener travels to the backend, in Celery's context of its task.
+LISTENER: Final = "stoker_listener"
 
 
 class PrivateRequest(Request):
     """A request whose arguments, result and errors are hidden wherever Celery shows them.
 
     Attributes:
+        listener: Who is to be told of the job.
         discard: Whether the job was revoked with `terminate=True` while it ran.
     """
 
@@ -26,6 +31,10 @@ class PrivateRequest(Request):
         # A stock producer's message carries the repr of its arguments.
         self._argsrepr = self._kwargsrepr = HIDDEN
         self._request_dict.update(argsrepr=HIDDEN, kwargsrepr=HIDDEN)
+        # From here it reaches whatever stores a state of this job: the tracer, or a revoke.
+        self.listener = listener_of(self.kwargs, self._request_dict)
+        if self.listener is not None:
+            self._request_dict[LISTENER] = self.listener
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Discard the result of a running job; it shares its forward pass, which goes on."""
