@@ -73,9 +73,9 @@ def _tasks() -> str:
         "",
         *_fields(fields_of(Job)),
         "",
-        "A large array in an output is stored as an artifact: in its place stands",
-        '`{"artifact": uri, "mime_type": …, "shape": …, "dtype": …}`, and `Client.artifact(uri)`',
-        "reads its bytes.",
+        "A large array or a sound in an output is stored as an artifact: in its place stands",
+        '`{"artifact": uri, "mime_type": …}` with its size, and `Client.artifact(uri)` reads its',
+        "bytes: an NPY file, or a WAV file of 16-bit samples.",
         "",
         *_table(
             ("task", "what it does"),
@@ -110,7 +110,7 @@ def _task(spec: TaskSpec) -> list[str]:
 
 
 def _handed_over(spec: TaskSpec) -> str:
-    return "its text" if spec.hand_over else "nothing"
+    return "its text or its file" if spec.hand_over else "nothing"
 
 
 def _equal(spec: TaskSpec) -> str:

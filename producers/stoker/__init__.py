@@ -4,12 +4,20 @@ from stoker.client import Client
 from stoker.handle import JobHandle
 from stoker.status import CancelAnswer, State, Status
 from stoker_tasks import errors
-from stoker_tasks.audio import AutomaticSpeechRecognition, AutomaticSpeechRecognitionParameters
+from stoker_tasks.audio import (
+    AudioClassification,
+    AudioClassificationParameters,
+    AutomaticSpeechRecognition,
+    AutomaticSpeechRecognitionParameters,
+    ZeroShotAudioClassification,
+    ZeroShotAudioClassificationParameters,
+)
 from stoker_tasks.errors import StokerError
 from stoker_tasks.image import ImageClassification, ImageClassificationParameters
 from stoker_tasks.job import Job
 from stoker_tasks.media import Media
 from stoker_tasks.result import Artifact, Failure, Result, Success, Timing
+from stoker_tasks.speaking import TextToAudio, TextToAudioParameters
 from stoker_tasks.text import (
     FeatureExtraction,
     FeatureExtractionParameters,
@@ -28,6 +36,8 @@ from stoker_tasks.wire import make_job
 
 __all__ = [
     "Artifact",
+    "AudioClassification",
+    "AudioClassificationParameters",
     "AutomaticSpeechRecognition",
     "AutomaticSpeechRecognitionParameters",
     "CancelAnswer",
@@ -51,9 +61,13 @@ __all__ = [
     "TextClassificationParameters",
     "TextGeneration",
     "TextGenerationParameters",
+    "TextToAudio",
+    "TextToAudioParameters",
     "Timing",
     "TokenClassification",
     "TokenClassificationParameters",
+    "ZeroShotAudioClassification",
+    "ZeroShotAudioClassificationParameters",
     "ZeroShotClassification",
     "ZeroShotClassificationParameters",
     "errors",

@@ -1,6 +1,6 @@
 """The tasks of a caller with a sound in hand."""
 
-from typing import Annotated, Any, ClassVar, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, ClassVar, Final, Literal, NotRequired, TypedDict
 
 from pydantic import Field
 
@@ -8,8 +8,66 @@ from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
 from stoker_tasks.media import MediaInput
 from stoker_tasks.spec import TaskSpec
+from stoker_tasks.text import LabelScore
 
 Seconds = Annotated[float, Field(gt=0.0)]
+Sounds = MediaInput | Annotated[list[MediaInput], Field(min_length=1)]
+
+_SOUNDS: Final = (
+    'the bytes of a sound file (in Python bytes or a pathlib.Path, as JSON {"base64"} or {"uri"}), '
+    "or a list of these"
+)
+# A tenth of a second of a tone.
+_TONE: Final = (
+    "UklGRogAAABXQVZFZm10IBAAAAABAAEA6AMAAOgDAAABAAgAZGF0YWQAAACAut/fuoBFICBFf7rf37qARSAgRX+639+6"
+    "gEUgIEV/ut/fuoBFICBFf7rf37qARSAgRX+639+6f0UgIEV/ut/fuoBFICBFf7rf37qARSAgRX+639+6f0UgIEV/ut/f"
+    "un9FICBF"
+)
+_NEEDS: Final = ("soundfile", "scipy")
+
+
+class AudioClassificationParameters(Parameters):
+    """What the audio-classification pipeline takes.
+
+    Attributes:
+        top_k: How many labels to return, best first; all if it is not given.
+        function_to_apply: Turns the model's outputs into scores; by default the one that fits
+            the model's kind.
+    """
+
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
+
+
+class AudioClassification(Job):
+    """Sort sounds into a model's classes."""
+
+    task: ClassVar[str] = "audio-classification"
+    inputs: Sounds = Field(repr=False)
+    parameters: AudioClassificationParameters = Field(
+        default_factory=AudioClassificationParameters, repr=False
+    )
+
+
+class ZeroShotAudioClassificationParameters(Parameters):
+    """What the zero-shot-audio-classification pipeline takes.
+
+    Attributes:
+        candidate_labels: The classes to choose from.
+        hypothesis_template: The sentence in which `{}` stands for a label; `This is a sound of
+            {}.` if it is not given.
+    """
+
+    candidate_labels: Annotated[list[str], Field(min_length=1)]
+    hypothesis_template: str | None = None
+
+
+class ZeroShotAudioClassification(Job):
+    """Sort sounds into classes that are named with the job."""
+
+    task: ClassVar[str] = "zero-shot-audio-classification"
+    inputs: Sounds = Field(repr=False)
+    parameters: ZeroShotAudioClassificationParameters = Field(repr=False)
 
 
 class SpeechGenerationParameters(GenerationParameters):
@@ -46,7 +104,7 @@ class AutomaticSpeechRecognition(Job):
     """Write down what is said in a sound."""
 
     task: ClassVar[str] = "automatic-speech-recognition"
-    inputs: MediaInput | Annotated[list[MediaInput], Field(min_length=1)] = Field(repr=False)
+    inputs: Sounds = Field(repr=False)
     parameters: AutomaticSpeechRecognitionParameters = Field(
         default_factory=AutomaticSpeechRecognitionParameters, repr=False
     )
@@ -65,16 +123,32 @@ def _text(output: Any) -> Any:
 
 TASKS = (
     TaskSpec(
+        job=AudioClassification,
+        summary="sort sounds into a model's classes",
+        inputs=_SOUNDS,
+        output=list[LabelScore],
+        needs=_NEEDS,
+        example={"inputs": {"base64": _TONE}, "parameters": {"top_k": 3}},
+    ),
+    TaskSpec(
+        job=ZeroShotAudioClassification,
+        summary="sort sounds into classes that are named with the job",
+        inputs=_SOUNDS,
+        output=list[LabelScore],
+        needs=_NEEDS,
+        example={
+            "inputs": {"base64": _TONE},
+            "parameters": {"candidate_labels": ["a dog barking", "rain"]},
+        },
+    ),
+    TaskSpec(
         job=AutomaticSpeechRecognition,
         summary="write down what is said in a sound",
-        inputs='the bytes of a sound file (in Python bytes or a pathlib.Path, as JSON {"base64"} '
-        'or {"uri"}), or a list of these',
+        inputs=_SOUNDS,
         output=Transcript,
         forward_parameters=GENERATION | {"generate_kwargs", "return_timestamps", "return_language"},
         hand_over=_text,
-        needs=("soundfile", "scipy"),
-        example={
-            "inputs": {"base64": "UklGRiQAAABXQVZFZm10IBAAAAABAAEAgD4AAAB9AAACABAAZGF0YQAAAAA="}
-        },
+        needs=_NEEDS,
+        example={"inputs": {"base64": _TONE}},
     ),
 )

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
 
-from stoker_tasks import audio, image, text
+from stoker_tasks import audio, image, speaking, text
 from stoker_tasks.errors import UnknownTask
 from stoker_tasks.spec import TaskSpec
 
 CATALOG: Mapping[str, TaskSpec] = MappingProxyType(
-    {spec.name: spec for family in (text, image, audio) for spec in family.TASKS}
+    {spec.name: spec for family in (text, image, audio, speaking) for spec in family.TASKS}
 )
 ALIASES: Mapping[str, str] = MappingProxyType(
     {alias: spec.name for spec in CATALOG.values() for alias in spec.aliases}

@@ -21,7 +21,21 @@ from tests.tiny.fixture import TinyModel
 BY_NAME = {case.name: case for case in CASES}
 
 # A text model's mask; a decoder's, which pads left; a sound's.
-MASKED = ("text-classification", "feature-extraction", "text-generation", "speech-by-frames")
+MASKED = (
+    "text-classification",
+    "feature-extraction",
+    "text-generation",
+    "speech-by-frames",
+    "audio-classification",
+    "text-to-audio-tokens",
+)
+# Padding would change their answers, so that only equal lengths share a pass, or none.
+BUCKETED = (
+    "speech-by-frames-group-norm",
+    "audio-classification-group-norm",
+    "text-to-audio-wave",
+    "text-to-audio-spectrogram",
+)
 # One task of each adapter.
 ALL_KINDS = (
     "text-classification",
@@ -33,10 +47,17 @@ ALL_KINDS = (
     "image-classification",
     "speech-by-frames",
     "speech-whisper",
+    "audio-classification",
+    "zero-shot-audio-classification",
+    "text-to-audio-tokens",
+    "text-to-audio-spectrogram",
 )
+GIVE_SOUND = ("text-to-audio-tokens", "text-to-audio-spectrogram")
 GIVE_TEXT = ("text-generation", "speech-by-frames", "speech-whisper")
 # What differs between Whisper's jobs is where they are cut: of no account to short sounds.
-PARAMETRISED = tuple(name for name in ALL_KINDS if name != "speech-whisper")
+PARAMETRISED = tuple(
+    name for name in ALL_KINDS if name not in ("speech-whisper", "text-to-audio-tokens")
+)
 
 
 class Mutant:
@@ -85,6 +106,20 @@ class OneJobsParameters(Mutant):
         return super().postprocess(self._same(job), prepared, outputs)
 
 
+class WithoutBuckets(Mutant):
+    """Pads whatever its parameters let share a pass."""
+
+    def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
+        prepared = super().preprocess(job, media)
+        chunks = [replace(each, key=_without_bucket(each.key)) for each in prepared.chunks]
+        return replace(prepared, chunks=chunks)
+
+
+def _without_bucket(key: Any) -> Any:
+    parameters, names, _ = key
+    return parameters, names
+
+
 @pytest.fixture
 def mask_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets models read the padding."""
@@ -96,7 +131,7 @@ def mask_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
             batch["attention_mask"] = torch.ones_like(batch["attention_mask"])
         return batch
 
-    for module in ("one_pass", "generation", "audio"):
+    for module in ("one_pass", "generation", "sound", "speaking"):
         monkeypatch.setattr(f"stoker_workers.models.adapters.{module}.stack", without_mask)
 
 
@@ -104,6 +139,11 @@ def mask_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", MASKED)
 def test_a_dropped_mask_is_noticed(name: str, tiny: TinyModel) -> None:
     assert _differs(name, tiny, lambda model: model)
+
+
+@pytest.mark.parametrize("name", BUCKETED)
+def test_without_its_bucket_an_answer_is_another(name: str, tiny: TinyModel) -> None:
+    assert _differs(name, tiny, WithoutBuckets)
 
 
 @pytest.mark.parametrize("name", ALL_KINDS)
@@ -116,7 +156,9 @@ def test_one_jobs_parameters_for_all_are_noticed(name: str, tiny: TinyModel) -> 
     assert _differs(name, tiny, OneJobsParameters)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL_KINDS if name not in GIVE_TEXT])
+@pytest.mark.parametrize(
+    "name", [name for name in ALL_KINDS if name not in (*GIVE_TEXT, *GIVE_SOUND)]
+)
 def test_scores_spread_far_beyond_the_tolerance(name: str, tiny: TinyModel) -> None:
     # Else every job's output would pass for every other's.
     case = BY_NAME[name]
@@ -135,6 +177,16 @@ def test_every_input_gives_another_text(name: str, tiny: TinyModel) -> None:
     new = {"return_full_text": False} if case.task == "text-generation" else {}
     texts = [str(alone(for_pipeline(inputs), **{**given, **new})) for inputs, given in _calls(case)]
     assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize("name", GIVE_SOUND)
+def test_every_text_gives_another_sound(name: str, tiny: TinyModel) -> None:
+    case = BY_NAME[name]
+    model = load(ModelKey(case.task, tiny(case.model)), find_device("cpu"))
+    outputs, _ = run_batched(model, jobs_of(case.task, case.calls))
+    files = [each.data for output in outputs for each in output.artifacts]
+    assert len(set(files)) == len(files) > 2
+    assert min(map(len, files)) > 100
 
 
 def _differs(

@@ -1,5 +1,12 @@
 """Jobs of different callers that may share a forward pass, for each task, by family."""
 
-from tests.parity.cases import audio, generation, image, text
+from tests.parity.cases import audio, generation, image, listening, speaking, text
 
-CASES = (*text.CASES, *generation.CASES, *image.CASES, *audio.CASES)
+CASES = (
+    *text.CASES,
+    *generation.CASES,
+    *image.CASES,
+    *audio.CASES,
+    *listening.CASES,
+    *speaking.CASES,
+)

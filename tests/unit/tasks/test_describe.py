@@ -82,4 +82,9 @@ def test_every_task_has_an_output_in_words() -> None:
 def test_tasks_that_take_a_file_are_known() -> None:
     taking = {name for name, spec in CATALOG.items() if takes_media(spec)}
 
-    assert taking == {"image-classification", "automatic-speech-recognition"}
+    assert taking == {
+        "audio-classification",
+        "automatic-speech-recognition",
+        "image-classification",
+        "zero-shot-audio-classification",
+    }

@@ -90,6 +90,21 @@ INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy
             generate_kwargs=some(language=text, **generation),
         ),
     ),
+    "audio-classification": (one_or_many(media), some(top_k=positive)),
+    "zero-shot-audio-classification": (
+        one_or_many(media),
+        st.fixed_dictionaries({"candidate_labels": st.lists(text, min_size=1)}),
+    ),
+    "text-to-audio": (
+        text | st.lists(text, min_size=1, max_size=3) | st.lists(message, min_size=1, max_size=3),
+        some(
+            preprocess_params=tokenizer,
+            forward_params=some(
+                speaker_id=positive, speaker_embeddings=st.lists(fraction, min_size=1)
+            ),
+            generate_kwargs=some(guidance_scale=fraction, **generation),
+        ),
+    ),
 }
 FIELDS = {
     "model": st.none() | text,

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
-from stoker_workers.models.outputs import MAX_INLINE_NUMBERS, export
+from stoker_workers.models.outputs import MAX_INLINE_NUMBERS, Sound, export
 
 
 def test_plain_values_stay() -> None:
@@ -65,3 +66,20 @@ def test_the_border_between_inline_and_artifact() -> None:
     assert len(export([np.zeros(MAX_INLINE_NUMBERS + 1)] * 2).artifacts) == 2
     # Not floats: token IDs, masks.
     assert not export(np.zeros(MAX_INLINE_NUMBERS + 1, np.int64)).artifacts
+
+
+def test_a_sound_becomes_a_wav_file() -> None:
+    samples = np.array([[0.0, 0.5, 2.0, -3.0, np.nan], [0.1, 0.2, 0.3, 0.4, 0.5]], np.float32)
+    output = export([{"audio": Sound(samples, 16_000), "sampling_rate": 16_000}])
+    (artifact,) = output.artifacts
+    assert output.value[0]["audio"] == {
+        "artifact": artifact.uri,
+        "mime_type": "audio/wav",
+        "channels": 2,
+        "seconds": 0.0,
+    }
+    heard, rate = soundfile.read(io.BytesIO(artifact.data), dtype="float32")
+    assert rate == 16_000
+    # What is too loud is clipped, not wrapped around.
+    wanted = [[0.0, 0.5, 1.0, -1.0, 0.0], [0.1, 0.2, 0.3, 0.4, 0.5]]
+    assert np.allclose(heard.T, wanted, atol=1e-4)

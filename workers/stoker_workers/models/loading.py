@@ -1,6 +1,7 @@
 """Files become a pipeline instance: model, tokenizer and processors, on their device."""
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ _PROCESSORS: Final = (
     ("tokenizer", "_load_tokenizer", transformers.AutoTokenizer),
     ("image_processor", "_load_image_processor", transformers.AutoImageProcessor),
     ("feature_extractor", "_load_feature_extractor", transformers.AutoFeatureExtractor),
+    ("processor", "_load_processor", transformers.AutoProcessor),
 )
 _MAX_REASON: Final = 500
 
@@ -32,11 +34,15 @@ class Recipe:
         models: The auto classes that can load a model for the task, in order of preference.
         headless: Whether the task reads the bare model: weights of a head that the files lack are
             then of no account.
+        optional: Roles of processors that are loaded where the files have them.
+        extras: Gives what else the pipeline takes, from the model, its folder and its device.
     """
 
     pipeline: Any
     models: tuple[Any, ...]
     headless: bool = False
+    optional: tuple[str, ...] = ()
+    extras: Callable[[Any, Path, Device], Mapping[str, Any]] | None = None
 
 
 def load_pipeline(task: str, recipe: Recipe, folder: Path, name: str, device: Device) -> Any:
@@ -78,9 +84,25 @@ def _load(task: str, recipe: Recipe, folder: Path, name: str, device: Device) ->
         for role, flag, auto in _PROCESSORS
         if getattr(recipe.pipeline, flag)
     }
-    if "tokenizer" in processors:
-        _ensure_pad_token(processors["tokenizer"], model)
-    return recipe.pipeline(model=model, task=task, device=device.torch, **processors)
+    for role, _, auto in _PROCESSORS:
+        if role in recipe.optional and (found := _if_there(auto, folder)) is not None:
+            processors[role] = found
+    for each in processors.values():
+        tokenizer = getattr(each, "tokenizer", None)
+        if isinstance(each, transformers.PreTrainedTokenizerBase):
+            tokenizer = each
+        if tokenizer is not None:
+            _ensure_pad_token(tokenizer, model)
+    extras = recipe.extras(model, folder, device) if recipe.extras else {}
+    return recipe.pipeline(model=model, task=task, device=device.torch, **processors, **extras)
+
+
+def _if_there(auto: Any, folder: Path) -> Any:
+    """Load a processor if the files have one that works here."""
+    try:
+        return auto.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError):
+        return None
 
 
 def _load_model(
@@ -131,7 +153,11 @@ def _ensure_pad_token(tokenizer: Any, model: Any) -> None:
         tokens = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token)
         fit = [each for each in tokens if each and tokenizer.convert_tokens_to_ids(each) != last]
         tokenizer.pad_token = next(iter(fit), None)
-    config = model.config.get_text_config()
+    try:
+        config = model.config.get_text_config()
+    except ValueError:
+        # A model with one text model to read and another to write: each has its own padding.
+        return
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
 

@@ -1,8 +1,10 @@
-"""Any output of a pipeline becomes JSON; large arrays go beside it as artifacts."""
+"""Any output of a pipeline becomes JSON; large arrays and sounds go beside it as artifacts."""
 
 import io
 import math
+import wave
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
@@ -12,20 +14,35 @@ import torch
 from stoker_workers.engine.model import ArtifactData, Output
 
 NPY: Final = "application/x-npy"
+WAV: Final = "audio/wav"
 
 # Numbers: as JSON this many floats take about 160 KiB.
 MAX_INLINE_NUMBERS: Final = 8192
 
 
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A sound in an output.
+
+    Attributes:
+        samples: Numbers from -1 to 1, by channel if there are several.
+        rate: Samples a second.
+    """
+
+    samples: np.ndarray[Any, Any]
+    rate: int
+
+
 def export(value: Any) -> Output:
     """Make an output JSON-safe.
 
+    A sound becomes an artifact: a WAV file of 16-bit samples, what is too loud being clipped.
     Tensors and arrays become nested lists, or, with more than `MAX_INLINE_NUMBERS` floating-point
     numbers, an artifact in the NPY format with a reference in place. NaN and infinity, which JSON
     lacks, become null.
 
     Args:
-        value: Nested dicts, lists and tuples of JSON values, tensors and numpy arrays.
+        value: Nested dicts, lists and tuples of JSON values, tensors, numpy arrays and sounds.
 
     Returns:
         The JSON-safe output and its artifacts.
@@ -47,6 +64,8 @@ def _safe(value: Any, artifacts: list[ArtifactData]) -> Any:
         return _array(value, artifacts)
     if isinstance(value, np.generic):
         return _safe(value.item(), artifacts)
+    if isinstance(value, Sound):
+        return _sound(value, artifacts)
     if isinstance(value, Mapping):
         return {str(name): _safe(one, artifacts) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -59,14 +78,31 @@ def _array(array: np.ndarray[Any, Any], artifacts: list[ArtifactData]) -> Any:
     if floating and array.size > MAX_INLINE_NUMBERS:
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
-        artifact = ArtifactData(f"artifact:{uuid4().hex}", NPY, buffer.getvalue())
-        artifacts.append(artifact)
-        return {
-            "artifact": artifact.uri,
-            "mime_type": NPY,
-            "shape": list(array.shape),
-            "dtype": str(array.dtype),
-        }
+        stored = _stored(NPY, buffer, artifacts)
+        return {**stored, "shape": list(array.shape), "dtype": str(array.dtype)}
     if floating and not np.isfinite(array).all():
         return _safe(array.tolist(), artifacts)
     return array.tolist()
+
+
+def _sound(sound: Sound, artifacts: list[ArtifactData]) -> dict[str, Any]:
+    channels = np.atleast_2d(np.nan_to_num(sound.samples))
+    samples = np.rint(channels.clip(-1, 1) * 32767).astype("<i2").T
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(sound.rate)
+        file.writeframes(samples.tobytes())
+    seconds = round(len(samples) / sound.rate, 3)
+    return {
+        **_stored(WAV, buffer, artifacts),
+        "channels": samples.shape[1],
+        "seconds": seconds,
+    }
+
+
+def _stored(mime_type: str, buffer: io.BytesIO, artifacts: list[ArtifactData]) -> dict[str, Any]:
+    artifact = ArtifactData(f"artifact:{uuid4().hex}", mime_type, buffer.getvalue())
+    artifacts.append(artifact)
+    return {"artifact": artifact.uri, "mime_type": mime_type}

@@ -1,7 +1,7 @@
 """The task whose model writes down speech: frame by frame, or by generating text."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -11,13 +11,9 @@ from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
-from stoker_workers.models.adapters.collate import cut, stack
+from stoker_workers.models.adapters.collate import cut
+from stoker_workers.models.adapters.sound import SoundAdapter, is_masked
 from stoker_workers.models.device import Device
-from stoker_workers.models.media import decode_sound, read_bytes
-
-# In these, nothing between a frame and its letter mixes it with the padding behind the sound.
-_PADDABLE: Final = frozenset({"hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm"})
-_SAMPLES_PER_FRAME: Final = 320
 
 
 def speech_adapter(pipeline: Any, name: str, device: Device) -> Adapter:
@@ -29,37 +25,14 @@ def speech_adapter(pipeline: Any, name: str, device: Device) -> Adapter:
     return SpeechGenerator(pipeline, name, device)
 
 
-class SpeechRecognizer(Adapter):
+class SpeechRecognizer(SoundAdapter):
     """automatic-speech-recognition."""
 
-    def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
-        inputs = job.inputs if isinstance(job.inputs, list) else [job.inputs]
-        rate = self._pipeline.feature_extractor.sampling_rate
-        return [decode_sound(read_bytes(each, media), rate) for each in inputs]
-
     def _rows(self, value: Any, job: Job, stages: Stages) -> Iterable[Row]:
-        count = 0
-        for made in self._preprocessed(value, stages):
-            count += 1
-            inputs = {n: made.pop(n) for n in list(made) if isinstance(made[n], torch.Tensor)}
-            yield Row(inputs, self._frames(inputs), self._key(inputs, stages), made)
-        if not count:
+        rows = list(super()._rows(value, job, stages))
+        if not rows:
             raise InvalidInput("the sound is shorter than stride_length_s: set a smaller one")
-
-    def _frames(self, inputs: Mapping[str, torch.Tensor]) -> int:
-        main = next(each for name, each in inputs.items() if name != "attention_mask")
-        if main.dim() == 2:
-            return int(main.shape[1]) // _SAMPLES_PER_FRAME
-        mask = inputs.get("attention_mask")
-        return int(max(main.shape[1:]) if mask is None else mask.shape[-1])
-
-    def _key(self, inputs: Mapping[str, torch.Tensor], stages: Stages) -> Hashable:
-        """Tell what must be equal to share a pass; by itself, all shapes: nothing is padded."""
-        return tuple((name, tuple(inputs[name].shape)) for name in sorted(inputs))
-
-    def _batch(self, chunks: Sequence[Chunk]) -> dict[str, torch.Tensor]:
-        fill = {"input_values": self._pipeline.feature_extractor.padding_value}
-        return self._to_device(stack([chunk.features["inputs"] for chunk in chunks], fill))
+        return rows
 
 
 class FrameRecognizer(SpeechRecognizer):
@@ -67,13 +40,7 @@ class FrameRecognizer(SpeechRecognizer):
 
     def __init__(self, pipeline: Any, name: str, device: Device) -> None:
         super().__init__(pipeline, name, device)
-        config = self._model.config
-        # A group norm averages over the whole sound, and with it over the padding.
-        self._paddable = (
-            config.model_type in _PADDABLE
-            and config.feat_extract_norm == "layer"
-            and not getattr(config, "add_adapter", False)
-        )
+        self._paddable = is_masked(self._model.config)
 
     def _shared(self, forward: Mapping[str, Any]) -> Mapping[str, Any]:
         # Timestamps are read off the frames afterwards, and nothing is generated.

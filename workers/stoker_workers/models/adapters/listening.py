@@ -1,0 +1,100 @@
+"""The tasks whose model sorts sounds: into its own classes, or into those of the job."""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from zlib import crc32
+
+import numpy as np
+import torch
+
+from stoker_tasks.errors import ModelLoadFailed
+from stoker_tasks.job import Job
+from stoker_workers.engine.model import Chunk
+from stoker_workers.models.adapters.base import Row, Stages
+from stoker_workers.models.adapters.collate import stack
+from stoker_workers.models.adapters.reading import reading_of
+from stoker_workers.models.adapters.sound import SoundAdapter, is_masked
+from stoker_workers.models.device import Device
+
+_TEXT: Final = "text."
+
+
+class AudioClassifier(SoundAdapter):
+    """audio-classification."""
+
+    def __init__(self, pipeline: Any, name: str, device: Device) -> None:
+        super().__init__(pipeline, name, device)
+        self._paddable = is_masked(self._model.config)
+
+    def _key(self, inputs: Mapping[str, torch.Tensor], stages: Stages) -> Hashable:
+        if self._paddable and "attention_mask" in inputs:
+            return ()
+        return super()._key(inputs, stages)
+
+    def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
+        logits = self._model(**self._batch(chunks)).logits.cpu()
+        return [{"logits": logits[row : row + 1]} for row in range(len(chunks))]
+
+    def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
+        return self._pipeline.postprocess(_Logits(rows[0]["logits"]), **parameters)
+
+
+class _Logits:
+    """What the pipeline reads of a model's output."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        self.logits = logits
+
+
+class ZeroShotAudioClassifier(SoundAdapter):
+    """zero-shot-audio-classification: the labels of all jobs are read in the same pass."""
+
+    def __init__(self, pipeline: Any, name: str, device: Device) -> None:
+        super().__init__(pipeline, name, device)
+        if not hasattr(self._model, "get_audio_features"):
+            raise ModelLoadFailed(
+                f"{name} is a {self._model.config.model_type} model, which does not compare sounds "
+                "with texts: give a model such as CLAP"
+            )
+        self._reading = reading_of(self._model, pipeline.tokenizer)
+
+    def _rows(self, value: Any, job: Job, stages: Stages) -> Iterable[Row]:
+        with _drawing_by(value):
+            (made,) = self._preprocessed(value, stages)
+        texts = made.pop("text_inputs")[0]
+        self._reading.check_length(texts["input_ids"].shape[1], "and the hypothesis_template")
+        heard = {name: each for name, each in made.items() if isinstance(each, torch.Tensor)}
+        inputs = {**heard, **{_TEXT + name: each for name, each in texts.items()}}
+        kept = {"candidate_labels": made["candidate_labels"]}
+        yield Row(inputs, self._frames(heard), self._key(heard, stages), kept)
+
+    def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
+        rows = [chunk.features["inputs"] for chunk in chunks]
+        heard = [{n: each for n, each in row.items() if not n.startswith(_TEXT)} for row in rows]
+        labels = [label for row in rows for label in _labels(row)]
+        batch = self._to_device({**stack(heard), **stack(labels, self._reading.fill)})
+        logits = self._model(**batch).logits_per_audio.cpu()
+        outputs, start = [], 0
+        for index, row in enumerate(rows):
+            end = start + row[_TEXT + "input_ids"].shape[0]
+            outputs.append({"logits": logits[index : index + 1, start:end]})
+            start = end
+        return outputs
+
+
+def _labels(row: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    texts = {n.removeprefix(_TEXT): each for n, each in row.items() if n.startswith(_TEXT)}
+    for index in range(texts["input_ids"].shape[0]):
+        yield {name: each[index : index + 1] for name, each in texts.items()}
+
+
+@contextmanager
+def _drawing_by(samples: "np.ndarray[Any, Any]") -> Iterator[None]:
+    """Let CLAP, which hears a random part of a long sound, draw the same one for the same sound."""
+    before = np.random.get_state()
+    np.random.seed(crc32(samples.tobytes()))
+    try:
+        yield
+    finally:
+        np.random.set_state(before)

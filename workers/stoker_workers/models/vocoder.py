@@ -1,0 +1,44 @@
+"""The part of a speech model that turns its spectrograms into sound, from files of its own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import transformers
+from transformers.pipelines.text_to_audio import DEFAULT_VOCODER_ID
+
+from stoker_tasks.errors import ModelLoadFailed, UnknownModel
+from stoker_workers.models.device import Device
+from stoker_workers.models.source import locate
+
+FOLDER: Final = "vocoder"
+
+
+def vocoder_for(model: Any, folder: Path, device: Device) -> Mapping[str, Any]:
+    """Load the vocoder of a model that needs one.
+
+    Args:
+        model: The model.
+        folder: Its files; a vocoder of its own is in their folder `vocoder`, else it is the one
+            that transformers takes.
+        device: Where to put it.
+
+    Returns:
+        The pipeline's argument, or nothing for a model that makes sounds by itself.
+
+    Raises:
+        ModelLoadFailed: It was not found.
+    """
+    if type(model.config) not in transformers.AutoModelForTextToSpectrogram._model_mapping:
+        return {}
+    own = folder / FOLDER
+    try:
+        found = own if own.is_dir() else locate(DEFAULT_VOCODER_ID, None).path
+    except (UnknownModel, ModelLoadFailed) as error:
+        raise ModelLoadFailed(
+            f"a {model.config.model_type} model makes spectrograms and needs a vocoder: put one "
+            f"into the folder {FOLDER!r} beside its files, or let the worker read "
+            f"{DEFAULT_VOCODER_ID} ({error.message})"
+        ) from None
+    vocoder = transformers.SpeechT5HifiGan.from_pretrained(found, use_safetensors=True)
+    return {"vocoder": vocoder.to(device=device.torch, dtype=model.dtype).eval()}
