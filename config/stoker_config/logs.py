@@ -17,7 +17,7 @@ _TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # Celery's loggers that write lines for each job: noise, and a tenth of what a short job costs.
 _PER_JOB: Final = ("celery.app.trace", "celery.worker.strategy")
 # Libraries that write the URLs of requests and the heads of answers, which may hold signatures.
-_OF_REQUESTS: Final = ("httpcore2", "httpx2")
+_OF_REQUESTS: Final = ("boto3", "botocore", "httpcore2", "httpx2", "s3transfer", "urllib3")
 # Messages of Celery and kombu that quote a message's body or an exception: by logger, a pattern of
 # the finished message, and what is left of it.
 _QUOTING: Final = {

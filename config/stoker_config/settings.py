@@ -69,6 +69,10 @@ class Settings(BaseSettings):
         s3_multipart: Bytes above which an artifact is sent in parts, several at once.
         presign_expires: Seconds for which a presigned URL leads to its artifact.
         result_expires: Seconds for which a result and its artifacts are kept, unless the job says.
+        fetch_limit: Bytes of all files together that one job names by URL.
+        fetch_timeout: Seconds in which all files have to be here that one job names by URL.
+        input_buckets: The S3 buckets of which callers may name objects, `s3://BUCKET/KEY`; workers
+            read them with their own credentials. Separated by commas; none if empty.
         allowed_networks: Networks (`10.1.0.0/16`), addresses and hosts' names to which callers may
             send workers, for inputs by URL and webhooks, although they are not public; separated
             by commas. The addresses of clouds' metadata have to be named one by one.
@@ -123,6 +127,9 @@ class Settings(BaseSettings):
     s3_multipart: int = Field(default=16 * MIB, ge=5 * MIB)
     presign_expires: int = Field(default=3600, ge=1, le=7 * DAY)
     result_expires: int = Field(default=DAY, ge=1)
+    fetch_limit: int = Field(default=64 * MIB, ge=1)
+    fetch_timeout: float = Field(default=60.0, gt=0)
+    input_buckets: Annotated[tuple[str, ...], NoDecode] = ()
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
     webhook_secret: SecretStr = SecretStr("")
     webhook_secrets: Path | None = None
@@ -134,7 +141,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
-    @field_validator("preload", "models", "allowed_networks", mode="before")
+    @field_validator("preload", "models", "input_buckets", "allowed_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from stoker_config.artifacts import fetch
 from stoker_config.settings import Settings
 from stoker_tasks.catalog import find
 from stoker_tasks.job import Job
+from stoker_tasks.media import Media
 from stoker_tasks.result import Result
 from stoker_tasks.wire import (
     CONTRACT,
@@ -232,6 +234,22 @@ class Client:
         by_id = {handle.id: handle for handle in handles}
         for job_id, result in results.as_completed(self._server.redis, list(by_id), timeout):
             yield by_id[job_id], result
+
+    def upload(self, file: bytes | Path) -> Media:
+        """Send a file once that many jobs will read.
+
+        Args:
+            file: Its bytes, or where it is.
+
+        Returns:
+            What stands for it in the inputs of jobs, for as long as artifacts are kept.
+
+        Raises:
+            TooLarge: It is more than the artifact store takes.
+            StorageUnavailable: The store does not answer.
+        """
+        data = file.read_bytes() if isinstance(file, Path) else file
+        return Media(uri=self._server.artifacts.put(data))
 
     def artifact(self, uri: str) -> bytes:
         """Read the bytes of an artifact that a result names.

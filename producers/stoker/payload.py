@@ -1,10 +1,10 @@
 """The claim check: large inputs go to the artifact store, and their name travels."""
 
-import base64
 import json
 from typing import Any
 
 from stoker_config.artifacts import ArtifactStore
+from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_tasks.media import Media, with_media
 from stoker_tasks.wire import CLAIM_FIELD, to_kwargs
@@ -26,6 +26,7 @@ def pack(job: Job, store: ArtifactStore, inline_limit: int) -> dict[str, Any]:
         The arguments; large files are named by `uri`, other large inputs by `claim`.
 
     Raises:
+        InvalidInput: A file is not base64.
         TooLarge: The store does not take the inputs.
     """
     if isinstance(job.inputs, str) and len(job.inputs) * _BYTES_A_CHARACTER <= inline_limit:
@@ -35,9 +36,11 @@ def pack(job: Job, store: ArtifactStore, inline_limit: int) -> dict[str, Any]:
     def pack_file(media: Media) -> Media:
         nonlocal files
         files += 1
-        if media.base64 is None or len(media.base64) * 3 // 4 <= inline_limit:
-            return media
-        return Media(uri=store.put(base64.b64decode(media.base64)))
+        try:
+            data = media.inline_bytes()
+        except ValueError as error:
+            raise InvalidInput(f"{job.task}: inputs: {error}") from None
+        return media if data is None or len(data) <= inline_limit else Media(uri=store.put(data))
 
     kwargs = to_kwargs(job.model_copy(update={"inputs": with_media(job.inputs, pack_file)}))
     raw = json.dumps(kwargs["inputs"], ensure_ascii=False).encode()

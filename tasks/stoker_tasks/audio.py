@@ -6,17 +6,14 @@ from pydantic import Field
 
 from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.media import MediaInput
+from stoker_tasks.media import FORMS, MediaInput
 from stoker_tasks.spec import TaskSpec
 from stoker_tasks.text import LabelScore
 
 Seconds = Annotated[float, Field(gt=0.0)]
 Sounds = MediaInput | Annotated[list[MediaInput], Field(min_length=1)]
 
-_SOUNDS: Final = (
-    'the bytes of a sound file (in Python bytes or a pathlib.Path, as JSON {"base64"} or {"uri"}), '
-    "or a list of these"
-)
+_SOUNDS: Final = f"the bytes of a sound file ({FORMS}), or a list of these"
 # A tenth of a second of a tone.
 _TONE: Final = (
     "UklGRogAAABXQVZFZm10IBAAAAABAAEA6AMAAOgDAAABAAgAZGF0YWQAAACAut/fuoBFICBFf7rf37qARSAgRX+639+6"

@@ -44,7 +44,8 @@ class StokerError(Exception):
     Args:
         message: What went wrong and what to do about it. It may quote the caller's own field
             names, and reaches only the caller.
-        details: JSON-safe facts for programs, such as the limit that was passed.
+        details: JSON-safe facts for programs, such as the limit that was passed. `retryable` among
+            them overrules what holds for most errors of the type.
 
     Attributes:
         type: The error's name on the wire.
@@ -52,10 +53,12 @@ class StokerError(Exception):
     """
 
     type: ClassVar[ErrorType] = ErrorType.INTERNAL
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message, dict(details or {}))
+        if isinstance(self.details.get("retryable"), bool):
+            self.retryable = self.details["retryable"]
 
     @property
     def message(self) -> str:
@@ -113,7 +116,7 @@ class Unserved(StokerError):
 
 
 class InputFetchFailed(StokerError):
-    """An input that travelled outside the message could not be read back."""
+    """An input that the message only names could not be had."""
 
     type = ErrorType.INPUT_FETCH_FAILED
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.media import MediaInput
+from stoker_tasks.media import FORMS, MediaInput
 from stoker_tasks.spec import TaskSpec
 from stoker_tasks.text import LabelScore
 
@@ -37,8 +37,7 @@ TASKS = (
     TaskSpec(
         job=ImageClassification,
         summary="sort images into a model's classes",
-        inputs='the bytes of an image file (in Python bytes or a pathlib.Path, as JSON {"base64"} '
-        'or {"uri"}), or a list of these',
+        inputs=f"the bytes of an image file ({FORMS}), or a list of these",
         output=list[LabelScore],
         needs=("PIL",),
         example={

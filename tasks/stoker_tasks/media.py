@@ -2,15 +2,26 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+# How a file is given, for what a task says of its inputs.
+FORMS: Final = 'in Python bytes or a pathlib.Path, as JSON {"base64"}, {"url"} or {"uri"}'
+
+# No user and password before the host, and nothing in it that a parser might read in another way.
+_WEB_URL: Final = re.compile(
+    r"https?://(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?([/?][^\s\\#]*)?", re.I
+)
+_S3_URL: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.{1,1024}", re.DOTALL)
+_LONGEST_URL: Final = 8192
+
 
 class Media(BaseModel):
-    """The bytes of one file, inline or in the artifact store: exactly one of the two.
+    """The bytes of one file, inline, in the artifact store or elsewhere: exactly one of these.
 
     In Python, `bytes` and a `pathlib.Path` are taken as well and turned into this form where the
     job is made. A plain string is refused: it could be a path, a URL or base64.
@@ -18,12 +29,15 @@ class Media(BaseModel):
     Attributes:
         base64: The file's bytes as standard base64 (RFC 4648, section 4).
         uri: The name of an artifact, as the artifact store gave it.
+        url: Where a worker fetches the file: `https://…`, `http://…` or `s3://BUCKET/KEY`. It may
+            be signed, and is shown nowhere.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     base64: str | None = Field(default=None, repr=False)
     uri: str | None = None
+    url: str | None = Field(default=None, repr=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -34,21 +48,26 @@ class Media(BaseModel):
             return {"base64": base64.b64encode(value).decode("ascii")}
         if isinstance(value, str):
             raise ValueError(
-                'give bytes, a pathlib.Path, {"base64": …} or {"uri": …}, not a string'
+                'give bytes, a pathlib.Path, {"base64": …}, {"url": …} or {"uri": …}, not a string'
             )
         return value
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.base64 is None) == (self.uri is None):
-            raise ValueError("give exactly one of base64 and uri")
+        if [self.base64, self.uri, self.url].count(None) != 2:
+            raise ValueError("give exactly one of base64, url and uri")
+        if self.url is not None and not _is_url(self.url):
+            raise ValueError(
+                "url must be https://HOST/…, http://HOST/… or s3://BUCKET/KEY, without a user, a "
+                f"password, a fragment or spaces, and of at most {_LONGEST_URL} characters"
+            )
         return self
 
     def inline_bytes(self) -> bytes | None:
         """Decode the bytes that travel in the message.
 
         Returns:
-            The bytes, or None where they are in the artifact store.
+            The bytes, or None where they are in the artifact store or elsewhere.
 
         Raises:
             ValueError: The text is not base64.
@@ -59,6 +78,12 @@ class Media(BaseModel):
             return base64.b64decode(self.base64, validate=True)
         except binascii.Error as error:
             raise ValueError(f"not valid base64: {error}") from None
+
+
+def _is_url(text: str) -> bool:
+    if len(text) > _LONGEST_URL or any(ord(each) < 32 for each in text):
+        return False
+    return bool(_WEB_URL.fullmatch(text) or _S3_URL.fullmatch(text))
 
 
 def media_in(inputs: Any) -> list[Media]:

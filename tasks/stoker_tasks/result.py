@@ -32,6 +32,7 @@ class Timing(_Frozen):
         queue_ms: From submission until a worker began to preprocess it. For a job of a stock
             Celery producer, whose message has no time of submission, from its arrival at the
             worker.
+        fetch_ms: Waiting for files that its inputs name by URL, and fetching them.
         preprocess_ms: Tokenising, decoding, resizing.
         ready_ms: From preprocessed until its first forward pass began.
         forward_ms: The forward passes it took part in, added up.
@@ -46,6 +47,7 @@ class Timing(_Frozen):
     """
 
     queue_ms: float = 0.0
+    fetch_ms: float = 0.0
     preprocess_ms: float = 0.0
     ready_ms: float = 0.0
     forward_ms: float = 0.0

@@ -144,7 +144,9 @@ def _hand_over(task: str, result: Mapping[str, Any]) -> Any:
 def _explain(spec: TaskSpec, error: ValidationError) -> InvalidInput:
     """Say what is wrong by field, with what is allowed, and without any of the caller's values."""
     problems: dict[str, str] = {}
-    for found in error.errors(include_input=False, include_url=False, include_context=False):
+    all_found = error.errors(include_input=False, include_url=False, include_context=False)
+    # Of all that an input may be and is not, our own validators tell best what is wrong with it.
+    for found in sorted(all_found, key=lambda each: each["type"] != "value_error"):
         loc = [f"{part}" for part in found["loc"]] or ["job"]
         where, what = _problem(spec, loc, found["type"], found["msg"])
         problems.setdefault(where[:80], what)
@@ -158,7 +160,9 @@ def _explain(spec: TaskSpec, error: ValidationError) -> InvalidInput:
 def _problem(spec: TaskSpec, loc: Sequence[str], kind: str, msg: str) -> tuple[str, str]:
     """Name the field at a place in a job, and say what it takes."""
     if loc[0] == "inputs":
-        return "inputs", f"must be {spec.inputs}"
+        # What our own validators say quotes nothing.
+        why = f" ({msg.removeprefix('Value error, ')})" if kind == "value_error" else ""
+        return "inputs", f"must be {spec.inputs}{why}"
     model: type[BaseModel] | None = spec.job
     owner, takes = "a job", msg
     walked: list[str] = []

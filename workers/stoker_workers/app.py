@@ -29,6 +29,7 @@ from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.probe import probe
 from stoker_workers.engine.served import ServedModels, parse_preload
 from stoker_workers.engine.window import Budget
+from stoker_workers.outside.addresses import Guard
 
 
 def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celery:
@@ -88,6 +89,9 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
     from stoker_workers.engine.warm import WarmModels
     from stoker_workers.models.catalog import load
     from stoker_workers.models.device import find_device
+    from stoker_workers.outside.buckets import S3Buckets
+    from stoker_workers.outside.connection import Outside
+    from stoker_workers.outside.files import Files
 
     device = find_device(settings.device)
     pinned = parse_preload(settings.preload)
@@ -113,9 +117,15 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
     warm = WarmModels(load_and_probe, settings.warm_models)
     store = open_store(settings, client)
     store.check()
+    files = Files(
+        Outside(Guard(settings.allowed_networks)),
+        S3Buckets(settings, settings.input_buckets),
+        limit=settings.fetch_limit,
+        seconds=settings.fetch_timeout,
+    )
     served = ServedModels(warm.get, defaults, settings.models)
     return Engine(
-        flow=Flow(served, Inputs(store), outlet, budgets.of),
+        flow=Flow(served, Inputs(store, files.fetch), outlet, budgets.of),
         preload=lambda: warm.preload(pinned),
         tasks=tuple(
             name for name, spec in CATALOG.items() if all(find_spec(each) for each in spec.needs)

@@ -53,15 +53,17 @@ def read_inputs(spec: TaskSpec, given: str) -> Any:
 
     Args:
         spec: The job's task.
-        given: A text; for a task that takes a file, `@` and the file's path.
+        given: A text; for a task that takes a file, `@` and the file's path, or its URL.
 
     Raises:
         InvalidInput: The task takes a file, and none is named or it cannot be read.
     """
     if not takes_media(spec):
         return given
+    if given.startswith(("https://", "http://", "s3://")):
+        return {"url": given}
     if not given.startswith("@"):
-        raise InvalidInput(f"{spec.name} takes a file: --inputs @PATH")
+        raise InvalidInput(f"{spec.name} takes a file: --inputs @PATH, or its URL")
     try:
         return Path(given[1:]).read_bytes()
     except OSError as error:

@@ -52,7 +52,7 @@ def submit(
     ] = None,
     inputs: Annotated[
         str | None,
-        typer.Option(help="One job's inputs: a text; @PATH for a task that takes a file."),
+        typer.Option(help="One job's inputs: a text; @PATH or a URL for a task that takes a file."),
     ] = None,
     file: Annotated[
         Path | None,

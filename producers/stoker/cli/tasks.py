@@ -100,4 +100,4 @@ def _print_one(spec: TaskSpec) -> None:
     # As it is, so that it can be copied: no wrapping and no markup.
     typer.echo(example_command(spec))
     if takes_media(spec):
-        console.print("\nor with a file: --inputs @PATH")
+        console.print("\nor with a file: --inputs @PATH, or --inputs https://…")

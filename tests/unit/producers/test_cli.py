@@ -168,3 +168,10 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], words: st
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="Is a directory"):
         read_inputs(find("image-classification"), f"@{tmp_path}")
+
+
+def test_a_file_may_be_named_by_its_url() -> None:
+    url = "https://files.test/a.png"
+
+    assert read_inputs(find("image-classification"), url) == {"url": url}
+    assert read_inputs(find("text-classification"), url) == url

@@ -95,3 +95,11 @@ def test_an_exception_that_quotes_an_error_does_not_quote_its_words() -> None:
     quoting = ChordError(f"Dependency x raised {errors.InvalidInput('secret')!r}")
 
     assert "secret" not in str(quoting)
+
+
+@every_error
+def test_one_error_may_differ_from_its_type(cls: type[StokerError]) -> None:
+    failure = Failure.of(cls("again", {"retryable": not cls.retryable}))
+
+    assert failure.retryable is not cls.retryable
+    assert failure.to_error().retryable is failure.retryable

@@ -31,6 +31,7 @@ fraction = st.floats(0, 1)
 media = st.one_of(
     st.builds(lambda name: {"uri": name}, text),
     st.builds(lambda name: {"base64": name}, text),
+    st.sampled_from([{"url": "https://h.test/a?b=c"}, {"url": "s3://bucket/any key"}]),
 )
 
 

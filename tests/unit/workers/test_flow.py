@@ -3,18 +3,26 @@
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
 import pytest
 
-from stoker_tasks.errors import Internal, InvalidInput, ModelLoadFailed, Poison, UnknownTask
+from stoker_tasks.errors import (
+    InputFetchFailed,
+    Internal,
+    InvalidInput,
+    ModelLoadFailed,
+    Poison,
+    UnknownTask,
+)
+from stoker_tasks.job import Job
 from stoker_tasks.result import Success
 from stoker_workers.engine.delivery import Delivery, Outcome, Work
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.inputs import Inputs
-from stoker_workers.engine.model import ModelKey, WarmModel
+from stoker_workers.engine.model import Chunk, ModelKey, Prepared, WarmModel
 from stoker_workers.engine.window import Budget
 from tests.doubles.model import FakeModel, FakeModels
 from tests.doubles.store import MemoryStore
@@ -270,6 +278,49 @@ def test_a_job_of_many_rows_that_is_stopped_half_way_is_known_as_interrupted() -
 
     assert [each.id for each in flow.interrupted()] == ["many"]
     assert not told.outcomes
+
+
+def test_a_job_that_waits_for_its_file_lets_others_pass() -> None:
+    told, models, there = Told(), FakeModels(), threading.Event()
+    read: list[Mapping[str, bytes]] = []
+
+    class Reader(FakeModel):
+        def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
+            if media:
+                read.append(dict(media))
+                return Prepared([Chunk({"text": "a file"}, 1)])
+            return super().preprocess(job, media)
+
+    def fetch(urls: Sequence[str]) -> Mapping[str, bytes]:
+        if "missing" in urls[0]:
+            raise InputFetchFailed("it is not there")
+        assert there.wait(20)
+        return dict.fromkeys(urls, b"f")
+
+    def naming(url: str) -> Delivery:
+        kwargs = {"inputs": [{"url": url}]}
+        task = "stoker.image_classification"
+        return dataclasses.replace(delivery(url, task), kwargs=kwargs)
+
+    models.model = Reader()
+    inputs = Inputs(MemoryStore(), fetch)
+    flow = Flow(models, inputs, told, lambda _: Budget(tokens=1024))
+    flow.start()
+    flow.accept(naming("https://h/file"))
+    flow.accept(naming("https://h/missing"))
+    flow.accept(delivery("quick"))
+    until(lambda: {"quick", "https://h/missing"} <= told.outcomes.keys())
+    assert not read
+    there.set()
+    until(lambda: "https://h/file" in told.outcomes)
+
+    assert flow.stop(10)
+    assert read == [{"https://h/file": b"f"}]
+    assert isinstance(told.outcomes["quick"], Success)
+    assert isinstance(told.outcomes["https://h/missing"], InputFetchFailed)
+    found = told.outcomes["https://h/file"]
+    assert isinstance(found, Success)
+    assert found.timing.fetch_ms > 0
 
 
 def test_a_refused_delivery_ends_with_its_error() -> None:

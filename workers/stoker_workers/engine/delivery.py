@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -70,6 +71,7 @@ class Work:
         key: What its model is loaded by.
         alone: Whether it shares no forward pass, because a worker died of one that it was in.
         model: The warm model, once it is loaded.
+        fetching: The files that it names by URL, once they are asked for.
         prepared: Its rows, once they are preprocessed.
         outputs: What the forward passes gave for its rows, by position.
         missing: How many rows have no output yet.
@@ -81,12 +83,14 @@ class Work:
     key: ModelKey | None = None
     alone: bool = False
     model: WarmModel | None = None
+    fetching: "Future[Mapping[str, bytes]] | None" = None
     prepared: Prepared | None = None
     outputs: list[Any] = field(default_factory=list)
     missing: int = 0
     error: StokerError | None = None
 
     taken: float = 0.0  # seconds since the epoch: preprocessing began
+    fetch_s: float = 0.0
     preprocess_s: float = 0.0
     ready: float = 0.0  # monotonic seconds: waits for the device
     started: float = 0.0  # monotonic seconds: first forward pass began
@@ -106,6 +110,7 @@ class Work:
         """Say where the time went, now that the result is ready to be stored."""
         return Timing(
             queue_ms=round(max(0.0, self.taken - self.delivery.submitted) * _MS, 3),
+            fetch_ms=round(self.fetch_s * _MS, 3),
             preprocess_ms=round(self.preprocess_s * _MS, 3),
             ready_ms=round((self.started - self.ready) * _MS, 3),
             forward_ms=round(self.forward_s * _MS, 3),

@@ -8,7 +8,7 @@ bunches, as large as have gathered.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Protocol
@@ -111,6 +111,7 @@ class Flow:
             self._stopping = True
             self._ready.notify_all()
         self._inbox.put(None)
+        self._inputs.stop()
         forward.join(timeout)
         # Only when no batch can complete any more jobs may the last stage end.
         self._done.put(None)
@@ -171,8 +172,33 @@ class Flow:
             loading.add_done_callback(lambda _: self._inbox.put(work))
             return
         work.model = loading.result()
+        if work.fetching is not None:
+            try:
+                self._prepare(work, work.fetching.result())
+            finally:
+                work.fetching = None
+                self._inputs.release()
+        elif (fetching := self._inputs.fetch(work.job)) is not None:
+            self._await(work, fetching)
+        else:
+            self._prepare(work, {})
+
+    def _await(self, work: Work, fetching: "Future[Mapping[str, bytes]]") -> None:
+        """Have a job come back here when its files are there; others pass it meanwhile."""
         began = time.monotonic()
-        media = self._inputs.media(work.job)
+
+        def back(_: object) -> None:
+            work.fetch_s = time.monotonic() - began
+            self._inbox.put(work)
+
+        work.fetching = fetching
+        fetching.add_done_callback(back)
+
+    def _prepare(self, work: Work, fetched: Mapping[str, bytes]) -> None:
+        assert work.job is not None
+        assert work.model is not None
+        began = time.monotonic()
+        media = {**self._inputs.media(work.job), **fetched}
         work.set_prepared(work.model.preprocess(work.job, media))
         work.ready = time.monotonic()
         work.preprocess_s = work.ready - began

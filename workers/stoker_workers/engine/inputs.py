@@ -1,7 +1,8 @@
 """The claim check: payloads that travel beside their message, read back and stored."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from stoker_config.artifacts import ArtifactStore, fetch
@@ -9,18 +10,25 @@ from stoker_tasks.errors import InputFetchFailed, InvalidInput
 from stoker_tasks.job import Job
 from stoker_tasks.media import media_in
 from stoker_tasks.wire import CLAIM_FIELD
+from stoker_workers.engine.fetching import Fetch, Fetching
 from stoker_workers.engine.model import ArtifactData
 
 
+def _nowhere(urls: Sequence[str]) -> Mapping[str, bytes]:
+    raise InputFetchFailed("this worker fetches nothing: send the bytes with the job")
+
+
 class Inputs:
-    """Reads and writes the artifacts of jobs.
+    """Reads what jobs only name, and stores what their results do.
 
     Args:
-        store: Where they are kept.
+        store: Where artifacts are kept.
+        fetch: Fetches the files that a job names by URL; all are refused if it is absent.
     """
 
-    def __init__(self, store: ArtifactStore) -> None:
+    def __init__(self, store: ArtifactStore, fetch: Fetch = _nowhere) -> None:
         self._store = store
+        self._fetching = Fetching(fetch)
 
     def claim(self, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put inputs back that were too large for the message.
@@ -47,7 +55,7 @@ class Inputs:
             raise InvalidInput(f"the artifact that {CLAIM_FIELD} names is not JSON") from None
 
     def media(self, job: Job) -> Mapping[str, bytes]:
-        """Read the bytes of those inputs that the message only names.
+        """Read the bytes of those inputs that the message only names, by the names of artifacts.
 
         Raises:
             InputFetchFailed: One has expired, or was never stored.
@@ -63,6 +71,24 @@ class Inputs:
                 {"missing": len(set(uris)) - len(found)},
             )
         return found
+
+    def fetch(self, job: Job) -> "Future[Mapping[str, bytes]] | None":
+        """Fetch those inputs that have URLs. Never blocks.
+
+        Returns:
+            Their bytes by URL, in time; `release` has to be called once they are read. None if the
+            job names no URLs.
+        """
+        urls = [each.url for each in media_in(job.inputs) if each.url is not None]
+        return self._fetching.get(urls) if urls else None
+
+    def release(self) -> None:
+        """Let others be fetched: a job for which something was needs it no longer."""
+        self._fetching.release()
+
+    def stop(self) -> None:
+        """Begin to fetch nothing more."""
+        self._fetching.stop()
 
     def keep(self, artifact: ArtifactData) -> str:
         """Store a binary output and give its name.

@@ -96,7 +96,7 @@ class WarmModel(Protocol):
 
         Args:
             job: The checked job of this model's task.
-            media: The bytes of those inputs that travelled by the artifact store, by URI.
+            media: The bytes of those inputs that the message only names, by URI or URL.
 
         Raises:
             InvalidInput: The inputs cannot be read, or are longer than the model can read.

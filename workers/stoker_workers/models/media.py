@@ -31,7 +31,7 @@ def read_bytes(media: Media, fetched: Mapping[str, bytes]) -> bytes:
 
     Args:
         media: Where they are.
-        fetched: The bytes of files that travelled by the artifact store, by URI.
+        fetched: The bytes of files that the message only names, by URI or URL.
 
     Raises:
         InvalidInput: The inline bytes are not base64.
@@ -43,13 +43,13 @@ def read_bytes(media: Media, fetched: Mapping[str, bytes]) -> bytes:
         raise InvalidInput(f"inputs: {error}") from None
     if inline is not None:
         return inline
-    assert media.uri is not None
-    if media.uri not in fetched:
+    name = media.uri or media.url or ""
+    if name not in fetched:
         raise InputFetchFailed(
             "the artifact that inputs names is not in the store: it may have expired; send the "
             "job again with the file's bytes"
         )
-    return fetched[media.uri]
+    return fetched[name]
 
 
 def decode_image(data: bytes) -> Image.Image:
