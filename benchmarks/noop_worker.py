@@ -55,8 +55,8 @@ class _NoopModels:
     def __init__(self) -> None:
         self._models: dict[str, Future[WarmModel]] = {}
 
-    def key_of(self, task: str, model: str | None, revision: str | None) -> ModelKey:
-        return ModelKey(task, model or "noop", revision)
+    def key_of(self, job: Job) -> ModelKey:
+        return ModelKey(job.task, job.model or "noop", job.revision)
 
     def get(self, key: ModelKey) -> "Future[WarmModel]":
         if key.model not in self._models:

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 
 from stoker_config.artifacts import BINARY, SCHEME, gone, is_name, new_uri
 from stoker_config.s3 import code_of, connect_s3, reaching
-from stoker_config.settings import DAY, MIB, Settings
+from stoker_config.settings import DAY, Settings
+from stoker_config.sizes import MIB
 from stoker_tasks.errors import TooLarge
 
 Answer = TypeVar("Answer")

@@ -14,6 +14,31 @@ KNOWN_SECONDS: Final = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelState:
+    """Where one model of a worker stands.
+
+    Attributes:
+        model: Its name and commit (`name@commit`), as far as they are known.
+        name: Its name in the models file; empty if it is not listed there.
+        task: The task it was loaded for.
+        state: `loading`, `warm`, `leaving` (it takes no more jobs) or `failed`.
+        step: What its loading does now, or why it failed.
+        memory: The bytes that it takes, as far as they are known.
+        used: When it was last asked for, in seconds since the epoch.
+        pinned: Whether it is kept however long it is not used.
+    """
+
+    model: str
+    name: str
+    task: str
+    state: str
+    step: str
+    memory: int
+    used: float
+    pinned: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Serving:
     """What one worker serves.
 
@@ -25,6 +50,8 @@ class Serving:
         models: The only models it serves; any if empty.
         warm: The models it has loaded now.
         device: Such as `cpu` or `cuda:0`.
+        states: Where each of its models stands.
+        ready: Whether it takes jobs already.
     """
 
     worker: str
@@ -34,6 +61,8 @@ class Serving:
     models: tuple[str, ...]
     warm: tuple[str, ...]
     device: str
+    states: tuple[ModelState, ...] = ()
+    ready: bool = True
 
 
 class Registry:
@@ -52,7 +81,8 @@ class Registry:
         with self._client.pipeline(transaction=True) as pipe:
             pipe.zadd(keys.WORKERS, {serving.worker: now + ALIVE_SECONDS})
             pipe.hset(keys.SERVING, serving.worker, json.dumps(asdict(serving)))
-            pipe.zadd(keys.POOLS, dict.fromkeys(serving.pools, now))
+            if serving.ready:
+                pipe.zadd(keys.POOLS, dict.fromkeys(serving.pools, now))
             pipe.execute()
 
     def withdraw(self, worker: str) -> None:
@@ -62,8 +92,12 @@ class Registry:
             pipe.hdel(keys.SERVING, worker)
             pipe.execute()
 
-    def workers(self) -> list[Serving]:
-        """List what the living workers serve, in the order of their IDs."""
+    def workers(self, *, starting: bool = False) -> list[Serving]:
+        """List what the living workers serve, in the order of their IDs.
+
+        Args:
+            starting: List those as well that still load their first models.
+        """
         now = self._now()
         with self._client.pipeline(transaction=True) as pipe:
             pipe.zrangebyscore(keys.WORKERS, now, "+inf")
@@ -73,7 +107,8 @@ class Registry:
         if dead:
             self._client.zrem(keys.WORKERS, *dead)
             self._client.hdel(keys.SERVING, *dead)
-        return [_read(serving[worker]) for worker in sorted(alive) if worker in serving]
+        found = [_read(serving[worker]) for worker in sorted(alive) if worker in serving]
+        return [each for each in found if each.ready or starting]
 
     def known_pools(self) -> list[str]:
         """List the pools that a worker served within the last day, alive or not."""
@@ -89,7 +124,9 @@ class Registry:
 def _read(raw: bytes) -> Serving:
     fields = json.loads(raw)
     lists = {name: tuple(fields[name]) for name in ("pools", "tasks", "models", "warm")}
-    return Serving(**{**fields, **lists})
+    # A worker of another version may tell more or less.
+    states = tuple(ModelState(**each) for each in fields.get("states", ()))
+    return Serving(**{**fields, **lists, "states": states})
 
 
 def _text(names: Iterable[bytes]) -> list[str]:

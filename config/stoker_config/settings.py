@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlencode
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-KIB = 1024
-MIB = 1024 * KIB
+from stoker_config.sizes import KIB, MIB, parse_size
+
 DAY = 86_400
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
@@ -32,8 +32,12 @@ class Settings(BaseSettings):
         preload: Models that a worker loads before it takes jobs and never evicts, as
             `task=model` or `task=model@revision`, separated by commas. The first one of a task is
             the pool's model for jobs of that task that name none.
-        models: The only models that a worker serves; any if empty.
+        models: The only models that a worker serves, beside those of the models file; any if
+            empty.
+        models_file: A TOML file of models, with how each is loaded and served.
         warm_models: How many models a worker keeps loaded at most.
+        model_memory: The most memory that loaded models may take together: bytes (`12GiB`), or up
+            to 1 a share of the device's.
         window: From how many waiting rows of one kind a batch is chosen.
         batch_rows: The most rows of one forward pass.
         batch_tokens: The most padded tokens of one forward pass. If it is absent, a preloaded
@@ -100,7 +104,9 @@ class Settings(BaseSettings):
     device: str = "auto"
     preload: Annotated[tuple[str, ...], NoDecode] = ()
     models: Annotated[tuple[str, ...], NoDecode] = ()
+    models_file: Path | None = None
     warm_models: int = Field(default=4, ge=1)
+    model_memory: Annotated[float, BeforeValidator(parse_size), Field(gt=0)] = 0.8
     window: int = Field(default=256, ge=1)
     batch_rows: int = Field(default=256, ge=1)
     batch_tokens: int | None = Field(default=None, ge=1)

@@ -16,6 +16,9 @@ Metadata = Annotated[
 ]
 
 
+Checkpoint = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
 class Parameters(BaseModel):
     """The keyword arguments of one task's pipeline call, under the pipeline's own names.
 
@@ -33,13 +36,44 @@ class Parameters(BaseModel):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
+class Components(BaseModel):
+    """Checkpoints of a model's parts, where they are not the model's own.
+
+    Each is a hub ID (`org/name`), a folder of the worker's or a name of its models file; a hub ID
+    may have a revision: `org/name@v1`.
+
+    Attributes:
+        tokenizer: Where the tokenizer is.
+        image_processor: Where the image processor is.
+        feature_extractor: Where the feature extractor is.
+        processor: Where the processor is, which has several of these in one.
+        vocoder: The model that makes sound of spectrograms, for text-to-audio.
+        adapter: A PEFT adapter, such as a LoRA, that is laid over the model.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    tokenizer: Checkpoint | None = None
+    image_processor: Checkpoint | None = None
+    feature_extractor: Checkpoint | None = None
+    processor: Checkpoint | None = None
+    vocoder: Checkpoint | None = None
+    adapter: Checkpoint | None = None
+
+    def given(self) -> dict[str, str]:
+        """List those that are set, by their roles."""
+        return self.model_dump(exclude_none=True)
+
+
 class Job(BaseModel):
     """One typed request. The subclasses add the types of `inputs` and `parameters`.
 
     Attributes:
         inputs: What the pipeline call takes as its first argument.
-        model: A hub ID (`org/name`) or a local folder; the pool's model for the task if absent.
+        model: A hub ID (`org/name`), a folder of the worker's or a name of its models file; the
+            pool's model for the task if absent.
         revision: A branch, tag or commit of the hub; the default branch if absent.
+        components: Checkpoints of the model's parts, where they are not its own.
         parameters: The keyword arguments of the pipeline call.
         metadata: Up to 16 pairs of the caller's own (keys to 64, values to 512 characters), given
             back with the result.
@@ -55,6 +89,7 @@ class Job(BaseModel):
     inputs: Any = Field(repr=False)
     model: str | None = None
     revision: str | None = None
+    components: Components = Field(default_factory=Components)
     parameters: Parameters = Field(default_factory=Parameters, repr=False)
     metadata: Metadata = Field(default_factory=dict, repr=False)
     priority: Priority = "normal"

@@ -174,7 +174,7 @@ def _problem(spec: TaskSpec, loc: Sequence[str], kind: str, msg: str) -> tuple[s
         owner = spec.name if walked == ["parameters"] else part
         model = _nested(model.model_fields[part].annotation)
     if kind == "extra_forbidden" and model is not None:
-        noun = "parameter" if walked else "field"
+        noun = "component" if walked == ["components"] else "parameter" if walked else "field"
         names = model.model_fields if model is spec.job else sorted(model.model_fields)
         verb = "has" if model is spec.job else "takes"
         return ".".join(loc), f"unknown {noun}; {owner} {verb} {', '.join(names)}"

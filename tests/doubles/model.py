@@ -79,8 +79,8 @@ class FakeModels:
 
     model: FakeModel = field(default_factory=FakeModel)
 
-    def key_of(self, task: str, model: str | None, revision: str | None) -> ModelKey:
-        return ModelKey(task, model or "fake", revision)
+    def key_of(self, job: Job) -> ModelKey:
+        return ModelKey(job.task, job.model or "fake", job.revision)
 
     def get(self, key: ModelKey) -> "Future[WarmModel]":
         future: Future[WarmModel] = Future()

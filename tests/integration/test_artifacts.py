@@ -24,7 +24,7 @@ from stoker import (
     make_job,
 )
 from stoker_config import keys
-from stoker_config.settings import KIB
+from stoker_config.sizes import KIB
 from stoker_tasks.errors import ErrorType
 from stoker_tasks.wire import DEFAULT_POOL, PRIORITIES, queue_name
 from tests.parity.batched import TOLERANCE, differences, pipeline_alone

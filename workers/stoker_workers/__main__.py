@@ -5,9 +5,11 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from stoker_config.logs import set_up
+from stoker_config.models_file import read_models_file
 from stoker_config.settings import use
 from stoker_tasks.errors import StokerError
 from stoker_tasks.wire import queue_name
@@ -35,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="run the worker in this process, and end when it ends",
     )
     commands.add_parser("doctor", help="print what this machine gives a worker, as JSON")
+    resolve = commands.add_parser("resolve", help="tell as JSON which task a model is for")
+    resolve.add_argument("model", help="a hub ID (org/name) or a folder")
+    resolve.add_argument("--revision", help="a branch, tag or commit of the hub")
     convert = commands.add_parser("convert-gguf", help="turn a GGUF file into a model folder")
     convert.add_argument("source", type=Path)
     convert.add_argument("folder", type=Path)
@@ -43,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _convert(options.source, options.folder)
     if options.command == "doctor":
         return _doctor()
+    if options.command == "resolve":
+        return _resolve(options.model, options.revision)
     return _work(options)
 
 
@@ -52,6 +59,7 @@ def _work(options: argparse.Namespace) -> int:
         settings = use(**{name: value for name, value in given.items() if value is not None})
         queue = queue_name(settings.pool)
         parse_preload(settings.preload)
+        read_models_file(settings.models_file)
     except (StokerError, ValueError) as error:
         # The answer to whoever typed it; Celery would bury it under a traceback.
         print(f"the worker cannot start: {error}", file=sys.stderr)  # noqa: T201
@@ -76,6 +84,17 @@ def _doctor() -> int:
     from stoker_workers.doctor import facts
 
     print(json.dumps(facts()))  # noqa: T201 - the answer to the CLI
+    return 0
+
+
+def _resolve(model: str, revision: str | None) -> int:
+    from stoker_workers.models.resolve import resolve
+
+    try:
+        answer = asdict(resolve(model, revision))
+    except StokerError as error:
+        answer = {"error": str(error.type), "message": error.message}
+    print(json.dumps(answer))  # noqa: T201 - the answer to the CLI
     return 0
 
 

@@ -12,9 +12,11 @@ from celery import Celery, signals
 
 from stoker_config.app import make_app
 from stoker_config.logs import set_up
+from stoker_config.models_file import ModelEntry, read_models_file
 from stoker_config.settings import Settings, load_settings
 from stoker_config.stores import open_store
 from stoker_tasks.catalog import CATALOG
+from stoker_tasks.parts import install_words
 from stoker_workers.broker.backend import CollectingBackend
 from stoker_workers.broker.consumer import JobConsumer
 from stoker_workers.broker.request import hide_arguments
@@ -22,11 +24,13 @@ from stoker_workers.broker.step import Engine, MakeEngine, engine_step
 from stoker_workers.broker.tasks import register
 from stoker_workers.broker.transport import ALIAS
 from stoker_workers.engine.budgets import Budgets
+from stoker_workers.engine.control import ModelControl
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.probe import probe
+from stoker_workers.engine.progress import Progress
 from stoker_workers.engine.served import ServedModels, parse_preload
 from stoker_workers.engine.window import Budget
 from stoker_workers.outside.addresses import Guard
@@ -89,13 +93,18 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
     from stoker_workers.engine.warm import WarmModels
     from stoker_workers.models.catalog import load
     from stoker_workers.models.device import find_device
+    from stoker_workers.models.extensions import extended
+    from stoker_workers.models.resolve import with_tasks
     from stoker_workers.outside.buckets import S3Buckets
     from stoker_workers.outside.connection import Outside
     from stoker_workers.outside.files import Files
 
     device = find_device(settings.device)
-    pinned = parse_preload(settings.preload)
-    defaults = {key.task: key for key in reversed(pinned)}
+    listing = read_models_file(settings.models_file)
+    listed = {
+        name: with_tasks(name, entry) for name, entry in listing.of_pool(settings.pool).items()
+    }
+    lacking = _lacking()
     budgets = Budgets(
         Budget(
             tokens=settings.batch_tokens or device.batch_tokens,
@@ -106,15 +115,33 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
         settings.cache_dir / "budgets.json",
     )
 
-    def load_and_probe(key: ModelKey) -> WarmModel:
-        model = load(key, device)
+    def load_and_probe(key: ModelKey, progress: Progress) -> WarmModel:
+        entry = listed.get(key.listed) or ModelEntry(model=key.model)
+        model = load(key, device, entry, progress, settings.cache_dir)
         # Only a model that is there from the start finds the device idle.
-        if key in pinned and not settings.batch_tokens:
+        if key in served.preload and not settings.batch_tokens:
+            progress.step("probing")
             name = f"{key.task} {model.name} {device.description}"
             budgets.learn(key, name, lambda: probe(model.forward, model.sample))
-        return model
+        return extended(model, entry.loading)
 
-    warm = WarmModels(load_and_probe, settings.warm_models)
+    share = settings.model_memory
+    warm = WarmModels(
+        load_and_probe,
+        settings.warm_models,
+        memory=int(share * device.memory()[1] if share <= 1 else share),
+        free=device.free_memory,
+        release=device.release_memory,
+    )
+    served = ServedModels(
+        warm.get,
+        preload=parse_preload(settings.preload),
+        allowed=settings.models,
+        listed=listed,
+        only=listing.only,
+        lacking=lacking,
+    )
+    warm.pin(served.pinned)
     store = open_store(settings, client)
     store.check()
     files = Files(
@@ -123,18 +150,30 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
         limit=settings.fetch_limit,
         seconds=settings.fetch_timeout,
     )
-    served = ServedModels(warm.get, defaults, settings.models)
     return Engine(
-        flow=Flow(served, Inputs(store, files.fetch), outlet, budgets.of),
-        preload=lambda: warm.preload(pinned),
-        tasks=tuple(
-            name for name, spec in CATALOG.items() if all(find_spec(each) for each in spec.needs)
+        flow=Flow(
+            served,
+            Inputs(store, files.fetch),
+            outlet,
+            lambda key: served.bound(key, budgets.of(key)),
         ),
-        defaults={task: key.model for task, key in defaults.items()},
-        models=settings.models,
+        preload=lambda: warm.preload(served.preload),
+        tasks=tuple(name for name in CATALOG if name not in lacking),
+        defaults=served.defaults,
+        models=served.allowed,
         warm=lambda: tuple(sorted({key.model for key in warm.loaded()})),
         device=device.name,
+        control=ModelControl(served, warm),
     )
+
+
+def _lacking() -> dict[str, str]:
+    """Say for each task that cannot run here what would have to be installed."""
+    missing = {
+        name: [module for module in spec.needs if find_spec(module) is None]
+        for name, spec in CATALOG.items()
+    }
+    return {name: install_words(modules) for name, modules in missing.items() if modules}
 
 
 app = make_worker_app(load_settings())

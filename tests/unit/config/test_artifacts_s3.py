@@ -11,7 +11,8 @@ import redis
 
 from stoker_config.artifacts import RedisArtifacts, new_uri
 from stoker_config.artifacts_s3 import S3Artifacts
-from stoker_config.settings import DAY, MIB, Settings
+from stoker_config.settings import DAY, Settings
+from stoker_config.sizes import MIB
 from stoker_config.stores import open_store
 from stoker_tasks.errors import Gone, NoUrl, StorageUnavailable, TooLarge
 from tests.support.s3 import S3

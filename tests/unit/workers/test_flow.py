@@ -169,8 +169,8 @@ def test_jobs_wait_for_their_model_and_others_pass_them() -> None:
             super().__init__()
             self.loading: Future[WarmModel] = Future()
 
-        def key_of(self, task: str, model: str | None, revision: str | None) -> ModelKey:
-            return ModelKey(task, model or "fake", revision)
+        def key_of(self, job: Job) -> ModelKey:
+            return ModelKey(job.task, job.model or "fake", job.revision)
 
         def get(self, key: ModelKey) -> "Future[WarmModel]":
             return self.loading if key.task == "fill-mask" else super().get(key)

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from stoker_config.serving import ModelState
 from stoker_tasks.errors import Internal, ModelLoadFailed, UnknownModel
 from stoker_workers.engine.model import ModelKey, WarmModel
+from stoker_workers.engine.progress import Progress
 from stoker_workers.engine.warm import WarmModels
+from tests.support.until import until
 
 
 def key(name: str) -> ModelKey:
@@ -34,11 +37,15 @@ class Loader:
     def __init__(self) -> None:
         self.loads: list[str] = []
         self.fail: dict[str, Exception] = {}
+        self.sizes: dict[str, int] = {}
         self.go = threading.Event()
         self.go.set()
 
-    def __call__(self, wanted: ModelKey) -> WarmModel:
+    def __call__(self, wanted: ModelKey, progress: Progress) -> WarmModel:
         self.loads.append(wanted.model)
+        if wanted.model in self.sizes:
+            progress.make_room(self.sizes[wanted.model])
+            progress.took(self.sizes[wanted.model])
         assert self.go.wait(10)
         if wanted.model in self.fail:
             raise self.fail[wanted.model]
@@ -120,6 +127,7 @@ def test_a_fresh_model_stays_until_it_was_taken(loader: Loader, clock: Clock) ->
 
 def test_pinned_models_are_never_given_up(loader: Loader) -> None:
     models = WarmModels(loader, 2)
+    models.pin([key("a"), key("b")])
     models.preload([key("a"), key("b")])
     take(models, "c")
     take(models, "d")
@@ -148,6 +156,20 @@ def test_a_failure_is_repeated_at_once_and_tried_again_later(loader: Loader, clo
     clock.now += 2
     assert models.get(key("a")).result(10).name == "a"
     assert loader.loads == ["a", "a"]
+
+
+def test_each_failure_in_a_row_doubles_the_pause(loader: Loader, clock: Clock) -> None:
+    models = WarmModels(loader, 2, retry_after=10, clock=clock)
+    loader.fail["a"] = ModelLoadFailed("no")
+    for pause in (10, 20, 40):
+        models.get(key("a")).exception(10)
+        tried = len(loader.loads)
+        clock.now += pause - 1
+        models.get(key("a")).exception(10)
+        assert len(loader.loads) == tried
+        clock.now += 1
+    del loader.fail["a"]
+    assert models.get(key("a")).result(10).name == "a"
 
 
 def test_any_failure_is_a_failure_to_load(loader: Loader) -> None:
@@ -188,3 +210,115 @@ def test_many_threads(loader: Loader) -> None:
         thread.join(30)
     assert len(found) == 400
     assert all(wanted == given for wanted, given in found)
+
+
+# -- memory ----------------------------------------------------------------------------------
+
+
+def test_models_are_given_up_until_the_next_one_fits(loader: Loader) -> None:
+    loader.sizes = {"a": 30, "b": 30, "c": 30, "d": 60}
+    released: list[int] = []
+    models = WarmModels(loader, 9, memory=100, release=lambda: released.append(1))
+    for name in ("a", "b", "c"):
+        take(models, name)
+    assert names(models) == ["a", "b", "c"]
+    take(models, "d")
+    assert names(models) == ["c", "d"]
+    assert sum(state.memory for state in models.states()) == 90
+    assert released
+
+
+def test_a_model_in_use_is_let_run_out_when_its_memory_is_wanted(
+    loader: Loader, clock: Clock
+) -> None:
+    loader.sizes = {"a": 60, "b": 60}
+    models = WarmModels(loader, 9, memory=100, clock=clock)
+    held = take(models, "a")
+    wanted = models.get(key("b"))
+    until(lambda: _state(models, "b").step == "making room")
+    # It has its turn first,
+    assert models.get(key("a")).done()
+    clock.now += 60
+    until(lambda: _state(models, "a").state == "leaving")
+    # then takes no more jobs,
+    again = models.get(key("a"))
+    assert not again.done()
+    assert not wanted.done()
+    assert held.name == "a"
+    # and those that it has are done before it goes.
+    del held
+    assert wanted.result(10).name == "b"
+    clock.now += 60
+    del wanted
+    assert again.result(10).name == "a"
+    assert loader.loads == ["a", "b", "a"]
+
+
+def test_a_model_that_will_never_fit_fails_at_once_and_alone(loader: Loader) -> None:
+    loader.sizes = {"a": 60, "b": 50, "c": 40}
+    models = WarmModels(loader, 9, memory=100)
+    models.pin([key("a")])
+    held = take(models, "a")
+    error = models.get(key("b")).exception(10)
+    assert isinstance(error, ModelLoadFailed)
+    assert "STOKER_MODEL_MEMORY" in error.message
+    assert error.details == {"memory": 50, "limit": 100, "pinned": 60}
+    assert take(models, "c").name == "c"
+    assert names(models) == ["a", "c"]
+    assert held.name == "a"
+
+
+def test_what_others_hold_of_the_device_is_no_reason_to_wait(loader: Loader) -> None:
+    loader.sizes = {"a": 30, "b": 30, "c": 30}
+    models = WarmModels(loader, 9, memory=100, free=lambda: 10)
+    held = take(models, "a")
+    take(models, "b")
+    take(models, "c")
+    # What is unused is given up; what is in use stays, and the load is tried.
+    assert names(models) == ["a", "c"]
+    assert held.name == "a"
+
+
+def test_an_evicted_model_goes_when_its_jobs_are_done(loader: Loader) -> None:
+    models = WarmModels(loader, 9)
+    models.pin([key("a")])
+    held = take(models, "a")
+    take(models, "b")
+    assert models.evict(lambda each: each.model in ("a", "b", "c")) == [key("a"), key("b")]
+    until(lambda: names(models) == ["a"])
+    assert _state(models, "a").state == "leaving"
+    assert held.name == "a"
+    del held
+    until(lambda: names(models) == [])
+    assert take(models, "a").name == "a"
+
+
+def test_where_each_model_stands_can_be_seen(loader: Loader) -> None:
+    loader.sizes = {"a": 7}
+    models = WarmModels(loader, 9)
+    changes = threading.Event()
+    models.listen(changes.set)
+    models.pin([key("a")])
+    take(models, "a")
+    loader.fail["b"] = UnknownModel("no b")
+    models.get(key("b")).exception(10)
+    loader.go.clear()
+    waiting = models.get(key("c"))
+    until(lambda: _state(models, "c").step == "loading")
+    seen = {
+        each.model: (each.state, each.step, each.memory, each.pinned) for each in models.states()
+    }
+    assert seen == {
+        "a": ("warm", "", 7, True),
+        "b": ("failed", "no b", 0, False),
+        "c": ("loading", "loading", 0, False),
+    }
+    assert all(each.used > 0 for each in models.states())
+    assert changes.is_set()
+    loader.go.set()
+    assert waiting.result(10).name == "c"
+
+
+def _state(models: WarmModels, name: str) -> ModelState:
+    gc.collect()
+    return next(each for each in models.states() if each.model == name)

@@ -22,7 +22,8 @@ class Announcer:
     def __init__(self, registry: Registry, describe: Callable[[], Serving]) -> None:
         self._registry = registry
         self._describe = describe
-        self._end = threading.Event()
+        self._end = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stoker-announcer", daemon=True)
 
     def start(self) -> None:
@@ -30,9 +31,14 @@ class Announcer:
         self._announce()
         self._thread.start()
 
+    def again(self) -> None:
+        """Announce what has changed. Never blocks."""
+        self._wake.set()
+
     def stop(self) -> None:
         """Withdraw the worker."""
-        self._end.set()
+        self._end = True
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(ALIVE_SECONDS)
         try:
@@ -41,7 +47,11 @@ class Announcer:
             logger.warning("the worker could not be withdrawn: %s", type(error).__name__)
 
     def _run(self) -> None:
-        while not self._end.wait(ALIVE_SECONDS / 3):
+        while True:
+            self._wake.wait(ALIVE_SECONDS / 3)
+            self._wake.clear()
+            if self._end:
+                return
             self._announce()
 
     def _announce(self) -> None:

@@ -17,13 +17,14 @@ from stoker_config.serving import Registry, Serving
 from stoker_config.settings import Settings
 from stoker_tasks.errors import StokerError
 from stoker_tasks.wire import pool_name
-from stoker_workers.broker import reliance
+from stoker_workers.broker import commands, reliance
 from stoker_workers.broker.announcer import Announcer
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.intake import Intake
 from stoker_workers.broker.outlet import CeleryOutlet
 from stoker_workers.broker.transport import ledgers
 from stoker_workers.broker.watchdog import Watchdog
+from stoker_workers.engine.control import ModelControl
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
 from stoker_workers.exits import CONFIG
@@ -47,6 +48,7 @@ class Engine:
         models: The only models it serves; any if empty.
         warm: Lists the models it has loaded now.
         device: The device's name.
+        control: The models as an operator sees them, where they are of any interest.
     """
 
     flow: Flow
@@ -56,6 +58,7 @@ class Engine:
     models: tuple[str, ...]
     warm: Callable[[], tuple[str, ...]]
     device: str
+    control: ModelControl | None = None
 
 
 MakeEngine = Callable[[Settings, Outlet, Any], Engine]
@@ -89,6 +92,10 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 raise SystemExit(CONFIG) from None
             self.quick = connect(settings)
             self.announcer = Announcer(Registry(self.quick), lambda: self.serving(worker))
+            self.ready = False
+            commands.attach(worker, self.engine.control)
+            if self.engine.control is not None:
+                self.engine.control.listen(self.announcer.again)
             worker.process_task = Intake(
                 self.engine.flow.accept,
                 self.engine.flow.refuse,
@@ -104,17 +111,21 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             self.calls.attach(hub)
 
         def start(self, worker: Any) -> None:
+            # What it loads can be seen; for jobs it is there once it is ready.
+            self.announcer.start()
             # Before the consumer starts, so that no cold worker takes jobs.
             try:
                 self.engine.preload()
             except StokerError as error:
                 # What an operator wrote, not a caller: it may be told in full.
                 logger.critical("a model cannot be preloaded: %s", error.message)
+                self.announcer.stop()
                 raise SystemExit(CONFIG) from None
             self.engine.flow.start()
             self.watchdog = Watchdog(lambda: self.engine.flow.trouble(settings.hang_timeout))
             self.watchdog.start()
-            self.announcer.start()
+            self.ready = True
+            self.announcer.again()
 
         def stop(self, worker: Any) -> None:
             self._end(_STOP_SECONDS)
@@ -153,6 +164,8 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 models=self.engine.models,
                 warm=self.engine.warm(),
                 device=self.engine.device,
+                states=self.engine.control.states() if self.engine.control else (),
+                ready=self.ready,
             )
 
     return EngineStep

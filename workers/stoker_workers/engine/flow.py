@@ -15,6 +15,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from stoker_tasks.errors import Canceled, Internal, Poison, StokerError
+from stoker_tasks.job import Job
 from stoker_tasks.result import Artifact, Success
 from stoker_tasks.wire import read_job
 from stoker_workers.engine.batcher import Batcher
@@ -37,7 +38,7 @@ _Done = Work | threading.Event | None
 class Models(Protocol):
     """Where the engine gets warm models."""
 
-    def key_of(self, task: str, model: str | None, revision: str | None) -> ModelKey:
+    def key_of(self, job: Job) -> ModelKey:
         """Say which model serves a job; raises a `StokerError` if none may."""
 
     def get(self, key: ModelKey) -> "Future[WarmModel]":
@@ -164,7 +165,7 @@ class Flow:
                 work.alone = self._is_suspect(delivery)
             kwargs = self._inputs.claim(delivery.kwargs)
             work.job = read_job(delivery.celery_task, delivery.args, kwargs)
-            work.key = self._models.key_of(work.job.task, work.job.model, work.job.revision)
+            work.key = self._models.key_of(work.job)
         assert work.key is not None
         loading = self._models.get(work.key)
         if not loading.done():

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from stoker_tasks.job import Job
@@ -15,11 +16,28 @@ class ModelKey:
         task: The task's name.
         model: A hub ID or a local folder.
         revision: A branch, tag or commit; the default branch if None.
+        components: The checkpoints of its parts that are not its own: pairs of role and
+            `name` or `name@revision`, in the order of the roles.
+        listed: Its name in the models file, whose options it is loaded with; empty if it is not
+            listed there.
     """
 
     task: str
     model: str
     revision: str | None = None
+    components: tuple[tuple[str, str], ...] = ()
+    listed: str = ""
+
+
+def parse_checkpoint(text: str) -> tuple[str, str | None]:
+    """Part `name@revision` into the name and the revision, which may be missing.
+
+    A folder may have an @ in its name, a hub ID never has.
+    """
+    if Path(text).expanduser().is_dir():
+        return text, None
+    name, _, revision = text.partition("@")
+    return name, revision or None
 
 
 @dataclass(frozen=True, slots=True)

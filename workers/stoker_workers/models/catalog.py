@@ -1,27 +1,44 @@
 """The rooms of all tasks by name, and how a model is loaded for one of them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from stoker_tasks.errors import UnknownTask
+from stoker_config.models_file import ModelEntry
+from stoker_config.settings import load_settings
+from stoker_config.sizes import in_words
+from stoker_tasks.errors import ModelLoadFailed, UnknownTask
 from stoker_workers.engine.model import ModelKey
+from stoker_workers.engine.progress import UNWATCHED, Progress
 from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.device import Device
+from stoker_workers.models.extensions import custom_pipeline
+from stoker_workers.models.files import find_files
 from stoker_workers.models.loading import load_pipeline
 from stoker_workers.models.rooms import audio, image, text
 from stoker_workers.models.rooms.room import Room
-from stoker_workers.models.source import locate
+from stoker_workers.models.weights import expected_memory, taken_memory
 
 ROOMS: Final[Mapping[str, Room]] = MappingProxyType({**text.ROOMS, **image.ROOMS, **audio.ROOMS})
 
 
-def load(key: ModelKey, device: Device) -> Adapter:
+def load(
+    key: ModelKey,
+    device: Device,
+    entry: ModelEntry | None = None,
+    progress: Progress = UNWATCHED,
+    cache_dir: Path | None = None,
+) -> Adapter:
     """Load a model for a task.
 
     Args:
-        key: The task, the model and its revision.
+        key: The task, the model, its revision and its parts.
         device: Where to put it.
+        entry: How the models file lists it; as it is if None.
+        progress: Is told of it, and gives the memory.
+        cache_dir: Where converted files are kept; the settings' if None.
 
     Returns:
         The warm model.
@@ -34,8 +51,34 @@ def load(key: ModelKey, device: Device) -> Adapter:
     room = ROOMS.get(key.task)
     if room is None:
         raise UnknownTask(f"this worker has no room for {key.task}; it has {', '.join(ROOMS)}")
+    entry = entry or ModelEntry(model=key.model)
+    recipe = replace(room.recipe, pipeline=custom_pipeline(entry.loading, room.recipe.pipeline))
     # What a model that was given up held until now.
     device.release_memory()
-    source = locate(key.model, key.revision)
-    pipeline = load_pipeline(key.task, room.recipe, source.path, key.model, device)
-    return room.adapter(pipeline, f"{key.model}@{source.commit}", device)
+    progress.step("fetching")
+    files = find_files(key, entry, recipe.roles, cache_dir or load_settings().cache_dir)
+    folders = [
+        files.own.path,
+        *(files.parts[role].path for role in ("vocoder",) if role in files.parts),
+    ]
+    expected = sum(expected_memory(folder, entry.loading, device) for folder in folders)
+    _check_limit(key, entry, expected)
+    progress.make_room(expected)
+    before = device.allocated()
+    pipeline = load_pipeline(key.task, recipe, files, device, entry.loading)
+    size = taken_memory(pipeline.model, getattr(pipeline, "vocoder", None))
+    # What quantisation keeps beside the weights only the allocator knows; but passes of other
+    # models that run meanwhile count there as well.
+    size = max(size, min(device.allocated() - before, 2 * size))
+    _check_limit(key, entry, size)
+    progress.took(size)
+    return room.adapter(pipeline, files.name, device)
+
+
+def _check_limit(key: ModelKey, entry: ModelEntry, size: int) -> None:
+    if entry.memory is not None and size > entry.memory:
+        raise ModelLoadFailed(
+            f"{key.listed or key.model} takes {in_words(size)} of memory, and the models file "
+            f"allows it {in_words(entry.memory)}",
+            {"memory": size, "limit": entry.memory},
+        )

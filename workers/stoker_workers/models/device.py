@@ -64,6 +64,21 @@ class Device:
         )
         return free, total
 
+    def free_memory(self) -> int | None:
+        """Give the bytes that models may still take on a GPU; None where that is not known.
+
+        What the allocator holds and nobody uses is free to this process.
+        """
+        if self.kind != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(self.torch)
+        held = torch.cuda.memory_reserved(self.torch) - torch.cuda.memory_allocated(self.torch)
+        return int(free) + held
+
+    def allocated(self) -> int:
+        """Give the bytes that tensors take on a GPU now; 0 where nobody counts them."""
+        return torch.cuda.memory_allocated(self.torch) if self.kind == "cuda" else 0
+
     def release_memory(self) -> None:
         """Give back the memory of what is no longer used. Call it outside of `except` blocks.
 

@@ -1,27 +1,34 @@
 """Files become a pipeline instance: model, tokenizer and processors, on their device."""
 
+import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import transformers
 from transformers.utils import logging as transformers_logging
 
+from stoker_config.models_file import Loading
 from stoker_tasks.errors import ModelLoadFailed, StokerError
+from stoker_tasks.parts import PARTS, install_words
 from stoker_workers.engine.forward import is_out_of_memory
 from stoker_workers.models.device import Device
+from stoker_workers.models.files import Files
+from stoker_workers.models.quantization import quantization_config
 
 logger = logging.getLogger(__name__)
 
-# A pipeline class says by these flags what it needs.
-_PROCESSORS: Final = (
-    ("tokenizer", "_load_tokenizer", transformers.AutoTokenizer),
-    ("image_processor", "_load_image_processor", transformers.AutoImageProcessor),
-    ("feature_extractor", "_load_feature_extractor", transformers.AutoFeatureExtractor),
-    ("processor", "_load_processor", transformers.AutoProcessor),
-)
+# A pipeline class says by its `_load_` flags what it needs.
+_PROCESSORS: Final = {
+    "tokenizer": transformers.AutoTokenizer,
+    "image_processor": transformers.AutoImageProcessor,
+    "video_processor": transformers.AutoVideoProcessor,
+    "feature_extractor": transformers.AutoFeatureExtractor,
+    "processor": transformers.AutoProcessor,
+}
 _MAX_REASON: Final = 500
 
 
@@ -35,25 +42,38 @@ class Recipe:
         headless: Whether the task reads the bare model: weights of a head that the files lack are
             then of no account.
         optional: Roles of processors that are loaded where the files have them.
-        extras: Gives what else the pipeline takes, from the model, its folder and its device.
+        parts: Roles of further models that `extras` reads.
+        extras: Gives what else the pipeline takes, from the model, its files and its device.
     """
 
     pipeline: Any
     models: tuple[Any, ...]
     headless: bool = False
     optional: tuple[str, ...] = ()
-    extras: Callable[[Any, Path, Device], Mapping[str, Any]] | None = None
+    parts: tuple[str, ...] = ()
+    extras: Callable[[Any, Files, Device], Mapping[str, Any]] | None = None
+
+    @property
+    def roles(self) -> Sequence[str]:
+        """The parts that may come from checkpoints of their own."""
+        read = [role for role in _PROCESSORS if self.flag(role) is not False]
+        return [*dict.fromkeys((*read, *self.optional, *self.parts, "adapter"))]
+
+    def flag(self, role: str) -> bool | None:
+        """Tell whether the pipeline needs a processor: None if it can do without."""
+        flag: bool | None = getattr(self.pipeline, f"_load_{role}", False)
+        return flag
 
 
-def load_pipeline(task: str, recipe: Recipe, folder: Path, name: str, device: Device) -> Any:
+def load_pipeline(task: str, recipe: Recipe, files: Files, device: Device, loading: Loading) -> Any:
     """Load a model with its pre- and postprocessors.
 
     Args:
         task: The task's name.
         recipe: The task's components.
-        folder: The model's files.
-        name: The model's name, for messages.
+        files: Where they are.
         device: Where to put the model.
+        loading: How an operator wants it loaded.
 
     Returns:
         An instance of the recipe's pipeline class.
@@ -65,84 +85,148 @@ def load_pipeline(task: str, recipe: Recipe, folder: Path, name: str, device: De
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        return _load(task, recipe, folder, name, device)
+        return _Load(task, recipe, files, device, loading).pipeline()
     except StokerError:
         raise
     # Any library may be at work here, and whatever it raises, the model is not usable.
     except Exception as error:
-        failure = _explain(error, name, device)
+        failure = _explain(error, files.model, device)
         logger.exception("%s", failure)
     device.release_memory()
     raise failure
 
 
-def _load(task: str, recipe: Recipe, folder: Path, name: str, device: Device) -> Any:
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    model = _load_model(task, recipe, config, folder, name, device)
-    processors = {
-        role: auto.from_pretrained(folder, trust_remote_code=False)
-        for role, flag, auto in _PROCESSORS
-        if getattr(recipe.pipeline, flag)
-    }
-    for role, _, auto in _PROCESSORS:
-        if role in recipe.optional and (found := _if_there(auto, folder)) is not None:
-            processors[role] = found
-    for each in processors.values():
-        tokenizer = getattr(each, "tokenizer", None)
-        if isinstance(each, transformers.PreTrainedTokenizerBase):
-            tokenizer = each
-        if tokenizer is not None:
-            _ensure_pad_token(tokenizer, model)
-    extras = recipe.extras(model, folder, device) if recipe.extras else {}
-    return recipe.pipeline(model=model, task=task, device=device.torch, **processors, **extras)
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """One load of one model; its fields are the arguments of `load_pipeline`."""
 
+    task: str
+    recipe: Recipe
+    files: Files
+    device: Device
+    loading: Loading
 
-def _if_there(auto: Any, folder: Path) -> Any:
-    """Load a processor if the files have one that works here."""
-    try:
-        return auto.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, ImportError, KeyError):
-        return None
+    def pipeline(self) -> Any:
+        config = self._config()
+        model = self._model(config)
+        parts = self._processors()
+        for each in parts.values():
+            tokenizer = getattr(each, "tokenizer", None)
+            if isinstance(each, transformers.PreTrainedTokenizerBase):
+                tokenizer = each
+            if tokenizer is not None:
+                _ensure_pad_token(tokenizer, model)
+        if self.recipe.extras is not None:
+            parts.update(self.recipe.extras(model, self.files, self.device))
+        # One that accelerate has placed says itself where its inputs go.
+        placed = getattr(model, "hf_device_map", None) is not None
+        device = None if placed else self.device.torch
+        return self.recipe.pipeline(model=model, task=self.task, device=device, **parts)
 
+    def _config(self) -> Any:
+        folder, trusted = self.files.own.path, self.files.trusts("model")
+        if not trusted:
+            _refuse_code(folder, self.files.model)
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
 
-def _load_model(
-    task: str, recipe: Recipe, config: Any, folder: Path, name: str, device: Device
-) -> Any:
-    auto = _auto_class(task, recipe, config, name)
-    model, info = auto.from_pretrained(
-        folder,
-        config=config,
-        dtype=device.dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
-    missing = sorted(info["missing_keys"])
-    if missing and not recipe.headless:
-        # The pipeline would run it with random numbers in their place.
-        raise ModelLoadFailed(
-            f"{name} has no weights for {', '.join(missing[:3])}: it was not trained for {task}; "
-            "give a checkpoint that was",
-            {"missing": missing[:20]},
+    def _model(self, config: Any) -> Any:
+        auto = self._auto_class(config)
+        model, info = auto.from_pretrained(
+            self.files.own.path,
+            config=config,
+            dtype=self.loading.dtype or self.device.dtype,
+            # None takes safetensors where there are any.
+            use_safetensors=None if self.loading.allow_pickle else True,
+            trust_remote_code=self.files.trusts("model"),
+            output_loading_info=True,
+            **self._options(),
         )
-    return model.to(device.torch).eval()
+        missing = sorted(info["missing_keys"])
+        if "adapter" in self.files.parts:
+            brought = self._lay_adapter(model)
+            missing = [key for key in missing if not any(part in key for part in brought)]
+        if missing and not self.recipe.headless:
+            # The pipeline would run it with random numbers in their place.
+            raise ModelLoadFailed(
+                f"{self.files.model} has no weights for {', '.join(missing[:3])}: it was not "
+                f"trained for {self.task}; give a checkpoint that was",
+                {"missing": missing[:20]},
+            )
+        if getattr(model, "hf_device_map", None) is None:
+            model.to(self.device.torch)
+        return model.eval()
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if self.loading.attention is not None:
+            options["attn_implementation"] = self.loading.attention
+        if self.loading.quantization is not None:
+            options["quantization_config"] = quantization_config(self.loading.quantization)
+            # bitsandbytes makes weights smaller while it puts them where they stay.
+            if self.loading.quantization.startswith("bitsandbytes"):
+                options["device_map"] = {"": self.device.name}
+        if self.loading.device_map is not None:
+            if find_spec("accelerate") is None:
+                raise ModelLoadFailed(f"loading.device_map {install_words(['accelerate'])}")
+            options["device_map"] = self.loading.device_map
+        return options
+
+    def _auto_class(self, config: Any) -> Any:
+        if self.files.trusts("model"):
+            own_code = getattr(config, "auto_map", None) or {}
+            for auto in self.recipe.models:
+                if auto.__name__ in own_code:
+                    return auto
+        able = [auto for auto in self.recipe.models if type(config) in auto._model_mapping]
+        if not able:
+            raise ModelLoadFailed(
+                f"{self.files.model} is a {config.model_type} model, which cannot do {self.task}: "
+                "give another model",
+                {"model_type": config.model_type, "task": self.task},
+            )
+        named = set(config.architectures or ())
+
+        def is_named(auto: Any) -> bool:
+            classes = auto._model_mapping[type(config)]
+            classes = classes if isinstance(classes, (list, tuple)) else (classes,)
+            return any(cls.__name__ in named for cls in classes)
+
+        return next(filter(is_named, able), able[0])
+
+    def _processors(self) -> dict[str, Any]:
+        parts = {}
+        for role, auto in _PROCESSORS.items():
+            needed = self.recipe.flag(role) or role in self.files.parts
+            if not needed and role not in self.recipe.optional:
+                continue
+            try:
+                parts[role] = auto.from_pretrained(
+                    self.files.folder(role), trust_remote_code=self.files.trusts(role)
+                )
+            except (OSError, ValueError, ImportError, KeyError):
+                if needed:
+                    raise
+        return parts
+
+    def _lay_adapter(self, model: Any) -> Sequence[str]:
+        """Lay an adapter over a model; gives the names of the modules that it brings whole."""
+        if find_spec("peft") is None:
+            raise ModelLoadFailed(f"components.adapter {install_words(['peft'])}")
+        folder = self.files.folder("adapter")
+        model.load_adapter(str(folder), local_files_only=True)
+        facts = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        return facts.get("modules_to_save") or ()
 
 
-def _auto_class(task: str, recipe: Recipe, config: Any, name: str) -> Any:
-    able = [auto for auto in recipe.models if type(config) in auto._model_mapping]
-    if not able:
+def _refuse_code(folder: Path, name: str) -> None:
+    """Say early and clearly that a model's own code is not run, where it cannot do without."""
+    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if facts.get("auto_map") and facts.get("model_type") not in transformers.CONFIG_MAPPING:
         raise ModelLoadFailed(
-            f"{name} is a {config.model_type} model, which cannot do {task}: give another model",
-            {"model_type": config.model_type, "task": task},
+            f"{name} comes with Python code of its own, which is not run unless an operator allows "
+            "it for this model in the models file (loading.trust_remote_code)",
+            {"model_type": facts.get("model_type")},
         )
-    named = set(config.architectures or ())
-
-    def is_named(auto: Any) -> bool:
-        classes = auto._model_mapping[type(config)]
-        classes = classes if isinstance(classes, (list, tuple)) else (classes,)
-        return any(cls.__name__ in named for cls in classes)
-
-    return next(filter(is_named, able), able[0])
 
 
 def _ensure_pad_token(tokenizer: Any, model: Any) -> None:
@@ -169,4 +253,8 @@ def _explain(error: Exception, name: str, device: Device) -> ModelLoadFailed:
             "device, or fewer warm models"
         )
     reason = " ".join(str(error).split())[:_MAX_REASON]
+    if isinstance(error, ImportError):
+        missing = [part for part in PARTS if part in reason and find_spec(part) is None]
+        if missing:
+            return ModelLoadFailed(f"{name} {install_words(missing)}", {"missing": missing})
     return ModelLoadFailed(f"{name} could not be loaded: {type(error).__name__}: {reason}")

@@ -10,7 +10,7 @@ from stoker_workers.models.adapters.listening import AudioClassifier, ZeroShotAu
 from stoker_workers.models.adapters.speaking import speaking_adapter
 from stoker_workers.models.loading import Recipe
 from stoker_workers.models.rooms.room import Room
-from stoker_workers.models.vocoder import vocoder_for
+from stoker_workers.models.vocoder import ROLE, vocoder_for
 
 ROOMS: Final[Mapping[str, Room]] = {
     "audio-classification": Room(
@@ -43,6 +43,7 @@ ROOMS: Final[Mapping[str, Room]] = {
                 transformers.AutoModelForTextToSpectrogram,
             ),
             optional=("processor",),
+            parts=(ROLE,),
             extras=vocoder_for,
         ),
         speaking_adapter,
