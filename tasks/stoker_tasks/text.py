@@ -295,6 +295,7 @@ TASKS = (
         summary="turn texts into vectors",
         inputs="a string or a list of strings",
         output=list[list[list[float]]] | list[float],
+        aliases=("embeddings", "sentence-similarity"),
         example={
             "inputs": "A sentence to compare with others.",
             "parameters": {"pooling": "mean", "normalize": True},
@@ -315,6 +316,7 @@ TASKS = (
         summary="continue a text, or answer a chat",
         inputs='a string, a chat (a list of {"role", "content"}), or a list of either',
         output=list[GeneratedText],
+        aliases=("conversational",),
         forward_parameters=GENERATION | {"stop_sequence", "prefix"},
         hand_over=_generated_text,
         example={

@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from stoker_tasks.catalog import CATALOG, find
+from stoker_tasks.catalog import CATALOG, find, implied_parameters
 from stoker_tasks.describe import fields_of
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job, Priority
@@ -85,9 +85,12 @@ def make_job(task: str, fields: Mapping[str, Any]) -> Job:
         InvalidInput: A field or parameter is unknown, missing or of a wrong type. The message
             names it and what is allowed, and quotes no value.
     """
-    spec = find(task)
+    spec, fields = find(task), dict(fields)
+    implied, given = implied_parameters(task), fields.get("parameters") or {}
+    if implied and isinstance(given, Mapping):
+        fields["parameters"] = {**implied, **given}
     try:
-        return spec.job.model_validate(dict(fields))
+        return spec.job.model_validate(fields)
     except ValidationError as error:
         raise _explain(spec, error) from None
 

@@ -17,6 +17,7 @@ from stoker_tasks.job import Job
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import Output, WarmModel
 from tests.parity.cases.case import Case, for_pipeline
+from tests.parity.judges import direct, goldens
 
 TOLERANCE = 1e-4
 _SEED = 11
@@ -71,7 +72,7 @@ def check(case: Case, model: WarmModel, folder: str) -> tuple[list[str], int]:
 
 def compare(case: Case, outputs: Sequence[Output], folder: str) -> list[str]:
     """List where the outputs of a case's jobs differ from calls of the pipeline, each alone."""
-    alone = pipeline_alone(case.task, folder)
+    alone = judge_of(case, folder)
     found = []
     for index, (inputs, parameters) in enumerate(case.calls):
         own = _OWN_PARAMETERS.get(case.task, ())
@@ -97,6 +98,15 @@ def with_contents(output: Output) -> Any:
         return [restored(each) for each in value] if isinstance(value, list) else value
 
     return restored(output.value)
+
+
+def judge_of(case: Case, folder: str) -> Any:
+    """Give what says how a call of the pipeline ends: one call at a time."""
+    if case.judge == "golden":
+        return goldens(case.name)
+    if case.judge == "direct":
+        return direct(case.task, folder)
+    return pipeline_alone(case.task, folder)
 
 
 def pipeline_alone(task: str, folder: str) -> Any:

@@ -13,7 +13,7 @@ from stoker_workers.models.adapters import collate
 from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
-from tests.parity.batched import TOLERANCE, compare, jobs_of, pipeline_alone, run_batched
+from tests.parity.batched import TOLERANCE, compare, jobs_of, judge_of, run_batched
 from tests.parity.cases import CASES
 from tests.parity.cases.case import ENDLESS, Call, Case, for_pipeline
 from tests.tiny.fixture import TinyModel
@@ -25,6 +25,7 @@ MASKED = (
     "text-classification",
     "feature-extraction",
     "text-generation",
+    "summarization",
     "speech-by-frames",
     "audio-classification",
     "text-to-audio-tokens",
@@ -35,6 +36,8 @@ BUCKETED = (
     "audio-classification-group-norm",
     "text-to-audio-wave",
     "text-to-audio-spectrogram",
+    "text2text-generation-with-a-forced-end",
+    "translation",
 )
 # One task of each adapter.
 ALL_KINDS = (
@@ -44,6 +47,7 @@ ALL_KINDS = (
     "feature-extraction",
     "zero-shot-classification",
     "text-generation",
+    "summarization",
     "image-classification",
     "speech-by-frames",
     "speech-whisper",
@@ -53,7 +57,7 @@ ALL_KINDS = (
     "text-to-audio-spectrogram",
 )
 GIVE_SOUND = ("text-to-audio-tokens", "text-to-audio-spectrogram")
-GIVE_TEXT = ("text-generation", "speech-by-frames", "speech-whisper")
+GIVE_TEXT = ("text-generation", "summarization", "speech-by-frames", "speech-whisper")
 # What differs between Whisper's jobs is where they are cut: of no account to short sounds.
 PARAMETRISED = tuple(
     name for name in ALL_KINDS if name not in ("speech-whisper", "text-to-audio-tokens")
@@ -131,7 +135,7 @@ def mask_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
             batch["attention_mask"] = torch.ones_like(batch["attention_mask"])
         return batch
 
-    for module in ("one_pass", "generation", "sound", "speaking"):
+    for module in ("one_pass", "generation", "seq2seq", "sound", "speaking"):
         monkeypatch.setattr(f"stoker_workers.models.adapters.{module}.stack", without_mask)
 
 
@@ -162,7 +166,7 @@ def test_one_jobs_parameters_for_all_are_noticed(name: str, tiny: TinyModel) -> 
 def test_scores_spread_far_beyond_the_tolerance(name: str, tiny: TinyModel) -> None:
     # Else every job's output would pass for every other's.
     case = BY_NAME[name]
-    alone = pipeline_alone(case.task, tiny(case.model))
+    alone = judge_of(case, tiny(case.model))
     found = [_numbers(alone(for_pipeline(inputs), **given)) for inputs, given in _calls(case)]
     shortest = min(map(len, found))
     assert shortest > 0
@@ -173,7 +177,7 @@ def test_scores_spread_far_beyond_the_tolerance(name: str, tiny: TinyModel) -> N
 @pytest.mark.parametrize("name", GIVE_TEXT)
 def test_every_input_gives_another_text(name: str, tiny: TinyModel) -> None:
     case = BY_NAME[name]
-    alone = pipeline_alone(case.task, tiny(case.model))
+    alone = judge_of(case, tiny(case.model))
     new = {"return_full_text": False} if case.task == "text-generation" else {}
     texts = [str(alone(for_pipeline(inputs), **{**given, **new})) for inputs, given in _calls(case)]
     assert len(set(texts)) == len(texts)

@@ -12,7 +12,11 @@ from tests.parity.cases.case import Case
 from tests.tiny.fixture import TinyModel
 
 # Whisper, asked for the times of words, aligns answers of a single token too.
-pytestmark = pytest.mark.filterwarnings("ignore:std\\(\\). degrees of freedom is:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:std\\(\\). degrees of freedom is:UserWarning"),
+    # Marian's tokenizer without an optional package.
+    pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses:UserWarning"),
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -12,11 +12,11 @@ import pytest
 import torch
 import transformers
 
-from tests.tiny import audio, image, listening, speaking, text, tokens
+from tests.tiny import audio, image, listening, rewriting, speaking, text, tokens
 
 _SEED = 7
 
-FAMILIES = (text, image, audio, listening, speaking)
+FAMILIES = (text, rewriting, image, audio, listening, speaking)
 BUILDERS: dict[str, Callable[[], list[Any]]] = {
     build.__name__: build for family in FAMILIES for build in family.BUILDERS
 }

@@ -16,7 +16,7 @@ from stoker.cli.show import print_line, print_result, print_result_line
 from stoker.client import Client
 from stoker.handle import JobHandle
 from stoker.status import CancelAnswer, State
-from stoker_tasks.catalog import find
+from stoker_tasks.catalog import find, implied_parameters
 from stoker_tasks.errors import StokerError
 from stoker_tasks.job import Job
 from stoker_tasks.result import Failure, Result
@@ -91,8 +91,9 @@ def submit(
     spec = as_usage(lambda: find(task))
     given = {"model": model, "revision": revision, "priority": priority}
     common: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if param:
-        common["parameters"] = as_usage(lambda: read_parameters(param))
+    parameters = {**implied_parameters(task), **as_usage(lambda: read_parameters(param or ()))}
+    if parameters:
+        common["parameters"] = parameters
     if pool is not None:
         as_usage(lambda: queue_name(pool))
     with Client() as client:

@@ -1,10 +1,11 @@
 """Jobs of different callers that may share a forward pass, for each task, by family."""
 
-from tests.parity.cases import audio, generation, image, listening, speaking, text
+from tests.parity.cases import audio, generation, image, listening, rewriting, speaking, text
 
 CASES = (
     *text.CASES,
     *generation.CASES,
+    *rewriting.CASES,
     *image.CASES,
     *audio.CASES,
     *listening.CASES,

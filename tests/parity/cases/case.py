@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import soundfile
 from PIL import Image
@@ -29,6 +29,8 @@ class Case:
         model: The tiny checkpoint.
         calls: Inputs and parameters of each job.
         forwards: How many forward passes they take together.
+        judge: Whose answers are right: transformers' own `pipeline`; for the tasks that it dropped
+            the `golden` answers of version 4.57, or a `direct` call of tokenizer and model.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Case:
     model: str
     calls: Sequence[Call]
     forwards: int
+    judge: Literal["pipeline", "golden", "direct"] = "pipeline"
 
     def __str__(self) -> str:
         return self.name

@@ -90,6 +90,15 @@ def test_an_unknown_task_is_told_what_is_near_it() -> None:
 def test_aliases_are_as_transformers_has_them() -> None:
     assert ALIASES["ner"] == "token-classification"
     assert ALIASES["sentiment-analysis"] == "text-classification"
+    assert ALIASES["conversational"] == "text-generation"
+    assert ALIASES["embeddings"] == ALIASES["sentence-similarity"] == "feature-extraction"
+
+
+def test_a_translation_may_be_named_with_its_languages() -> None:
+    assert find("translation_en_to_fr") is find("translation-en-to-fr") is find("translation")
+    for wrong in ("translation_en", "translation_en_to_", "translation_en_to_fr_to_de"):
+        with pytest.raises(UnknownTask):
+            find(wrong)
 
 
 def test_each_job_class_has_one_task() -> None:

@@ -82,6 +82,14 @@ INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy
         text | st.lists(text, min_size=1, max_size=3) | st.lists(message, min_size=1, max_size=3),
         some(stop_sequence=one_or_many(text), **generation),
     ),
+    **dict.fromkeys(
+        ("summarization", "text2text-generation"),
+        (one_or_many(text), some(max_length=st.integers(2, 99), truncation=maybe_bool)),
+    ),
+    "translation": (
+        one_or_many(text),
+        some(src_lang=text, tgt_lang=st.none() | text, **generation),
+    ),
     "image-classification": (one_or_many(media), some(top_k=positive)),
     "automatic-speech-recognition": (
         one_or_many(media),
@@ -148,6 +156,15 @@ def test_only_what_is_set_is_sent(job: Job) -> None:
     assert None not in [kwargs.get(name, "") for name in ("model", "revision")]
     assert kwargs.get("parameters", {}) == job.parameters.given()
     assert kwargs.get("metadata") != {}
+
+
+def test_a_translations_name_may_say_its_languages() -> None:
+    named = make_job("translation_en_to_fr", {"inputs": "x", "parameters": {"num_beams": 2}})
+    read = read_job("stoker.translation_en_to_fr", ("x",), {"parameters": {"tgt_lang": "de"}})
+
+    assert named.task == read.task == "translation"
+    assert named.parameters.given() == {"src_lang": "en", "tgt_lang": "fr", "num_beams": 2}
+    assert read.parameters.given() == {"src_lang": "en", "tgt_lang": "de"}
 
 
 def test_an_explicit_null_is_sent() -> None:

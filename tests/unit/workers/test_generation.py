@@ -5,7 +5,8 @@ import torch
 
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey
-from stoker_workers.models.adapters.generation import TextGenerator, _Ends, _RepetitionPenalty
+from stoker_workers.models.adapters.ends import Ends
+from stoker_workers.models.adapters.generation import TextGenerator, _RepetitionPenalty
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
 from tests.parity.batched import run_batched
@@ -22,7 +23,7 @@ def generator(tiny: TinyModel) -> TextGenerator:
 
 
 def test_each_sequence_ends_by_itself() -> None:
-    ends = _Ends(torch.tensor([3, 1, 5]), 2, torch.tensor([END]), None)
+    ends = Ends(torch.tensor([3, 1, 5]), 2, torch.tensor([END]), None)
     steps = [[[0, 0, 1], [0, 0, 1], [0, 0, 1]], [[0, 0, 1, 1], [0, 0, 1, 7], [0, 0, 1, END]]]
     assert ends(torch.tensor(steps[0]), None).tolist() == [False, True, False]
     assert ends(torch.tensor(steps[1]), None).tolist() == [False, True, True]
@@ -32,7 +33,7 @@ def test_each_sequence_ends_by_itself() -> None:
 
 
 def test_several_sequences_of_one_prompt_have_its_limit() -> None:
-    ends = _Ends(torch.tensor([1, 2]), 1, torch.tensor([END]), None)
+    ends = Ends(torch.tensor([1, 2]), 1, torch.tensor([END]), None)
     assert ends(torch.tensor([[0, 1]] * 4), None).tolist() == [True, True, False, False]
 
 

@@ -16,10 +16,10 @@ from celery.worker.consumer import Consumer
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.utils.url import maybe_sanitize_url
 
-from stoker_tasks.catalog import find
+from stoker_tasks.catalog import find, implied_parameters
 from stoker_tasks.errors import Internal, InvalidInput, StokerError, UnknownTask
 from stoker_tasks.event import listener_of
-from stoker_tasks.wire import HIDDEN, TASK_PREFIX, task_name
+from stoker_tasks.wire import HIDDEN, TASK_PREFIX, celery_name, task_name
 from stoker_workers.broker.request import LISTENER
 from stoker_workers.engine.faults import log_fault
 
@@ -30,8 +30,19 @@ _SHOWN: Final = 80
 _EVENTS: Final = 1000
 
 
+class _Strategies(dict[str, Any]):
+    """What is done with a message, by its task's name, which may imply parameters."""
+
+    def __missing__(self, name: str) -> Any:
+        if name.startswith(TASK_PREFIX) and implied_parameters(task_name(name)):
+            return self[celery_name(find(task_name(name)).name)]
+        raise KeyError(name)
+
+
 class JobConsumer(Consumer):
     """A consumer that refuses what it cannot take, and says so to whoever waits for it."""
+
+    Strategies = _Strategies
 
     def connect(self) -> Any:
         """Connect to the broker; what `inspect stats` tells of it bears no password."""

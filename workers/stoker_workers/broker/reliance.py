@@ -34,6 +34,8 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     ("celery.worker.consumer.consumer", "Consumer.on_unknown_message"),
     ("celery.worker.consumer.consumer", "Consumer.on_invalid_task"),
     ("celery.worker.consumer.consumer", "Consumer.on_decode_error"),
+    # Celery: the table in which the consumer looks a message's task up.
+    ("celery.worker.consumer.consumer", "Consumer.Strategies"),
     # Celery: a result is written by these, and fits below this size.
     ("celery.backends.redis", "RedisBackend.set"),
     ("celery.backends.redis", "RedisBackend.ensure"),

@@ -10,7 +10,6 @@ from transformers.generation import (
     LogitsProcessor,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
-    StoppingCriteria,
     StoppingCriteriaList,
     StopStringCriteria,
 )
@@ -21,6 +20,7 @@ from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.collate import stack
+from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
 from stoker_workers.models.adapters.reading import reading_of
 from stoker_workers.models.device import Device
 
@@ -149,24 +149,15 @@ class TextGenerator(Adapter):
         if not isinstance(sequences, torch.Tensor):
             sequences = sequences.sequences
         sequences = sequences.cpu()
-        lengths = ends.lengths.cpu() if ends else self._lengths(sequences[:, width:])
+        new = sequences[:, width:]
+        lengths = ends.lengths.cpu() if ends else lengths_of(new, end_tokens_of(self._model))
         return self._split(sequences, width, lengths, [row["input_ids"].shape[1] for row in rows])
 
-    def _ends(self, stops: Any, limits: Sequence[int], width: int) -> "_Ends":
+    def _ends(self, stops: Any, limits: Sequence[int], width: int) -> Ends:
         criterion = StopStringCriteria(self._stop_tokenizer, stops) if stops is not None else None
         device = self._device.torch
-        return _Ends(torch.tensor(limits, device=device), width, self._end_tokens(), criterion)
-
-    def _end_tokens(self) -> torch.Tensor:
-        ends = self._model.generation_config.eos_token_id
-        ends = [] if ends is None else [ends] if isinstance(ends, int) else ends
-        return torch.tensor(ends, dtype=torch.long, device=self._device.torch)
-
-    def _lengths(self, new: torch.Tensor) -> torch.Tensor:
-        """Give for each sequence the number of its new tokens, up to its first end token."""
-        ended = torch.isin(new, self._end_tokens().cpu())
-        first = ended.int().argmax(dim=1) + 1
-        return torch.where(ended.any(dim=1), first, new.shape[1])
+        end_tokens = end_tokens_of(self._model).to(device)
+        return Ends(torch.tensor(limits, device=device), width, end_tokens, criterion)
 
     @staticmethod
     def _split(
@@ -180,38 +171,6 @@ class TextGenerator(Adapter):
             answers = sequences[of_row, width - prompt : width + new]
             outputs.append({"generated_sequence": answers.unsqueeze(0)})
         return outputs
-
-
-class _Ends(StoppingCriteria):
-    """Ends each sequence at its own limit, end token or stop string, and remembers where."""
-
-    def __init__(
-        self, limits: torch.Tensor, width: int, end_tokens: torch.Tensor, stops: Any
-    ) -> None:
-        self._limits = limits
-        self._width = width
-        self._end_tokens = end_tokens
-        self._stops = stops
-        self._ended: torch.Tensor | None = None
-
-    @property
-    def lengths(self) -> torch.Tensor:
-        """The number of new tokens of each sequence."""
-        assert self._ended is not None
-        return self._ended
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        if self._ended is None:
-            # Sampling may draw several sequences for each prompt.
-            each = input_ids.shape[0] // self._limits.shape[0]
-            self._limits = self._limits.repeat_interleave(each)
-            self._ended = torch.zeros_like(self._limits)
-        made = input_ids.shape[1] - self._width
-        done = (self._limits <= made) | torch.isin(input_ids[:, -1], self._end_tokens)
-        if self._stops is not None:
-            done |= self._stops(input_ids, scores)
-        self._ended = torch.where((self._ended == 0) & done, made, self._ended)
-        return done
 
 
 class _RepetitionPenalty(LogitsProcessor):
