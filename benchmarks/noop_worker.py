@@ -18,7 +18,7 @@ from stoker_workers.broker.step import Engine
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.inputs import Inputs
-from stoker_workers.engine.model import Chunk, ModelKey, Output, Prepared, WarmModel
+from stoker_workers.engine.model import Chunk, Ended, ModelKey, Output, Prepared, WarmModel
 from stoker_workers.engine.window import Budget
 
 _TASK = "text-classification"
@@ -37,7 +37,7 @@ class NoopModel:
         """Make one row of the text."""
         return Prepared([Chunk({"text": job.inputs}, 1)])
 
-    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
+    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
         """Sleep if told to, and fail if told to."""
         words = " ".join(chunk.features["text"] for chunk in chunks)
         if "sleep=" in words:

@@ -69,6 +69,11 @@ def due(origin: str) -> str:
     return f"stoker:webhooks:due:{origin}"
 
 
+def starts(job_id: str) -> str:
+    """Name the count of a job's deliveries that were started and did not end it."""
+    return f"stoker:starts:{job_id}"
+
+
 def result(job_id: str) -> str:
     """Name the key in which Celery's Redis backend keeps a job's result."""
     return f"celery-task-meta-{job_id}"

@@ -15,6 +15,9 @@ _TOMBSTONE_SECONDS: Final = 90 * 86_400
 
 # Decides and marks in one call, so that a job that is being started is either still queued here or
 # already running.
+# KEYS: the job's result and tombstone, running, queued, placed, wishes, its starts. ARGV: its ID,
+# seconds to keep its result, what Celery stores for a revoked task, seconds to keep the tombstone,
+# and the event if somebody is to be told.
 _CANCEL: Final = (
     outbox.EMIT
     + """
@@ -25,10 +28,16 @@ if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
   redis.call('SET', KEYS[2], '1', 'EX', tombstone)
   return 'canceling'
 end
-if not redis.call('ZSCORE', KEYS[4], ARGV[1]) then return 'not_found' end
+local queued = redis.call('ZSCORE', KEYS[4], ARGV[1])
+if not queued then return 'not_found' end
 redis.call('SET', KEYS[2], '1', 'EX', tombstone)
-redis.call('SET', KEYS[1], ARGV[3], 'EX', expires)
-redis.call('PUBLISH', KEYS[1], ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] .. '.' .. string.format('%06d', time[2])
+local times = '{"queued_at": ' .. queued .. ', "finished_at": ' .. now .. ', "attempts": '
+times = times .. (redis.call('GET', KEYS[7]) or '0') .. '}'
+local value = string.sub(ARGV[3], 1, -2) .. ', "times": ' .. times .. '}'
+redis.call('SET', KEYS[1], value, 'EX', expires)
+redis.call('PUBLISH', KEYS[1], value)
 redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('HDEL', KEYS[5], ARGV[1])
 redis.call('HDEL', KEYS[6], ARGV[1])
@@ -55,13 +64,14 @@ def cancel(app: Any, client: Any, job_id: str, expires: int) -> CancelAnswer:
     told = listener and listener.completed(job_id, Failure.of(Canceled("the job was canceled")))
     answer = client.eval(
         _CANCEL,
-        6,
+        7,
         keys.result(job_id),
         keys.canceled(job_id),
         keys.RUNNING,
         keys.QUEUED,
         keys.PLACED,
         keys.WISHES,
+        keys.starts(job_id),
         job_id,
         expires,
         _revoked(job_id),

@@ -4,17 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from uuid import uuid4
 
 from stoker import dead, results
 from stoker.admission import Admission
 from stoker.cancel import cancel
 from stoker.dead import DeadLetter
 from stoker.handle import JobHandle
+from stoker.ids import new_id
 from stoker.payload import pack
 from stoker.publish import Message, publish
 from stoker.server import Server, url_of
-from stoker.status import CancelAnswer, Status, read_status
+from stoker.status import CancelAnswer, Status, ask, tell
 from stoker_config import keys
 from stoker_config.artifacts import fetch
 from stoker_config.settings import Settings
@@ -125,7 +125,7 @@ class Client:
         store, limit = self._server.artifacts, self._settings.inline_limit
         messages = [
             Message(
-                id=str(uuid4()),
+                id=new_id(),
                 task=job.task,
                 kwargs=pack(job, store, limit),
                 pool=pool,
@@ -135,7 +135,7 @@ class Client:
             )
             for job in jobs
         ]
-        publish(self._server.app, self._server.redis, messages)
+        publish(self._server.app, self._server.redis, messages, self._server.clock.now())
         return [JobHandle(self, message.id) for message in messages]
 
     def signature(self, job: Job | str, *, pool: str | None = None, **fields: Any) -> Any:
@@ -183,7 +183,10 @@ class Client:
 
     def status(self, job_id: str) -> Status:
         """Say where a job stands."""
-        return read_status(self._server.redis, self._server.registry, job_id)
+        with self._server.redis.pipeline(transaction=True) as pipe:
+            ask(pipe, job_id)
+            seen = tell(job_id, pipe.execute())
+        return seen.explained(self._server.registry.workers()) if seen.place else seen.status
 
     def wait(self, job_id: str, timeout: float | None = None) -> Result:
         """Wait for a job's result.

@@ -6,7 +6,6 @@ kombu's Redis transport reads. A test holds them against what `apply_async` send
 
 import base64
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -62,16 +61,16 @@ def headers(now: float) -> dict[str, Any]:
     return {CONTRACT_HEADER: CONTRACT, SUBMITTED_HEADER: now}
 
 
-def publish(app: Any, client: Any, messages: Sequence[Message]) -> None:
+def publish(app: Any, client: Any, messages: Sequence[Message], now: float) -> None:
     """Send messages, in order.
 
     Args:
         app: The Celery app that makes them.
         client: A redis-py client of the broker's server.
         messages: Any number; each 500 are one transaction.
+        now: Seconds since the epoch by the server's clock.
     """
     for start in range(0, len(messages), _TRANSACTION):
-        now = time.time()
         lists: dict[str, list[str]] = {}
         placed: dict[str, str] = {}
         wishes: dict[str, str] = {}

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stoker_config import keys
 from stoker_tasks.errors import Canceled, ErrorType, Expired, Internal, StokerError, by_type
-from stoker_tasks.result import Failure, Result, Success
+from stoker_tasks.result import Failure, Result, Success, Times
 
 _FINAL: Final = {"SUCCESS", "FAILURE", "REVOKED"}
 _READ_AT_ONCE: Final = 500
@@ -30,9 +30,11 @@ def read(stored: bytes | None) -> Result | None:
     meta = json.loads(stored)
     if meta["status"] not in _FINAL:
         return None
+    # A task that Celery itself ended has only the time of its end.
+    times = Times.model_validate({"finished_at": meta.get("date_done"), **meta.get("times", {})})
     if meta["status"] == "SUCCESS":
-        return Success.model_validate(meta["result"])
-    return Failure.of(_error(meta["status"], meta["result"]))
+        return Success.model_validate({**meta["result"], "times": times})
+    return Failure.of(_error(meta["status"], meta["result"]), times)
 
 
 def as_completed(
@@ -78,7 +80,10 @@ def _error(status: str, result: Any) -> StokerError:
     words = words if isinstance(words, list) else [words]
     if status == "REVOKED":
         if "expired" in words:
-            return Expired("the job was not started before its expiry")
+            return Expired(
+                "the job was not started before its expiry: give it more time, or add a worker",
+                {"phase": "queue", "clock": "expires"},
+            )
         return Canceled("the job was canceled")
     for error_type in ErrorType:
         cls = by_type(error_type)

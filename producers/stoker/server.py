@@ -17,6 +17,7 @@ from stoker_tasks.wire import PRIORITIES
 
 if TYPE_CHECKING:
     from stoker_config.artifacts import ArtifactStore
+    from stoker_config.clock import ServerClock
     from stoker_config.serving import Registry
 
 Part = TypeVar("Part")
@@ -52,6 +53,11 @@ class Server:
         return self._part("registry", self._make_registry)
 
     @property
+    def clock(self) -> "ServerClock":
+        """The server's clock."""
+        return self._part("clock", self._make_clock)
+
+    @property
     def artifacts(self) -> "ArtifactStore":
         """Where payloads travel that are too large for a message."""
         return self._part("artifacts", self._make_artifacts)
@@ -79,6 +85,11 @@ class Server:
         from stoker_config.serving import Registry
 
         return Registry(self.redis)
+
+    def _make_clock(self) -> "ServerClock":
+        from stoker_config.clock import ServerClock
+
+        return ServerClock(self.redis)
 
     def _make_artifacts(self) -> "ArtifactStore":
         from stoker_config.stores import open_store

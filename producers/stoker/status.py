@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
+from stoker.ids import was_given
+from stoker.results import read
 from stoker_config import keys
-from stoker_config.serving import Registry, Serving
+from stoker_config.serving import Serving
+from stoker_tasks.result import Times
 
 
 class State(StrEnum):
@@ -20,11 +23,11 @@ class State(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
     EXPIRED = "expired"
-    # No job has this ID, or its result has expired.
+    # There was such a job; it is over, and its result is kept no longer.
+    GONE = "gone"
+    # No client of Stoker's has given this ID; a job of a stock Celery producer that no worker has
+    # received yet, or whose result is kept no longer, is not told from one that never was.
     UNKNOWN = "unknown"
-
-
-_TERMINAL: Final = {State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +38,14 @@ class Status:
         id: The job's ID.
         state: Its state.
         terminal: Whether the state is the job's last.
+        times: When it was queued, started and finished.
         waiting_for: Why no worker will take a queued job as things are; None if one will.
     """
 
     id: str
     state: State
     terminal: bool
+    times: Times = field(default_factory=Times)
     waiting_for: str | None = None
 
 
@@ -53,32 +58,57 @@ class CancelAnswer(StrEnum):
     NOT_FOUND = "not_found"
 
 
-def read_status(client: Any, registry: Registry, job_id: str) -> Status:
-    """Read where a job stands.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Redis knows of one job.
+
+    Attributes:
+        status: Where it stands.
+        place: Where it waits, if it does: its pool, task and model.
+    """
+
+    status: Status
+    place: tuple[str, str, str | None] | None = None
+
+    def explained(self, workers: Sequence[Serving]) -> Status:
+        """Give the status with the reason why none of these workers takes the job."""
+        reason = explain(workers, *self.place) if self.place else None
+        return replace(self.status, waiting_for=reason.text) if reason else self.status
+
+
+def ask(pipe: Any, job_id: str) -> None:
+    """Put the questions about one job into a transaction.
 
     Args:
-        client: A redis-py client.
-        registry: Who serves what.
+        pipe: A pipeline of redis-py, blocking or not.
         job_id: The job's ID.
     """
-    with client.pipeline(transaction=True) as pipe:
-        pipe.get(keys.result(job_id))
-        pipe.exists(keys.canceled(job_id))
-        pipe.zscore(keys.RUNNING, job_id)
-        pipe.zscore(keys.QUEUED, job_id)
-        pipe.hget(keys.PLACED, job_id)
-        stored, canceled, running, queued, placed = pipe.execute()
-    state = _final(stored)
-    waiting_for = None
-    if state is None and running is not None:
-        state = State.CANCELING if canceled else State.RUNNING
-    elif state is None and queued is not None:
-        state = State.QUEUED
-        if placed is not None:
-            reason = explain(registry.workers(), *json.loads(placed))
-            waiting_for = reason.text if reason else None
-    state = state or State.UNKNOWN
-    return Status(id=job_id, state=state, terminal=state in _TERMINAL, waiting_for=waiting_for)
+    pipe.get(keys.result(job_id))
+    pipe.exists(keys.canceled(job_id))
+    pipe.zscore(keys.RUNNING, job_id)
+    pipe.zscore(keys.QUEUED, job_id)
+    pipe.hget(keys.PLACED, job_id)
+    pipe.get(keys.starts(job_id))
+
+
+def tell(job_id: str, answers: Sequence[Any]) -> Seen:
+    """Read the answers to what `ask` asked."""
+    stored, canceled, running, queued, place, starts = answers
+    result = read(stored)
+    if result is not None:
+        state = State(result.status)
+        return Seen(Status(id=job_id, state=state, terminal=True, times=result.times))
+    if running is None and queued is None:
+        gone = was_given(job_id)
+        state = State.GONE if gone else State.UNKNOWN
+        return Seen(Status(id=job_id, state=state, terminal=gone))
+    state, attempts = State.QUEUED, int(starts or 0)
+    if running is not None:
+        state, attempts = State.CANCELING if canceled else State.RUNNING, attempts + 1
+    times = Times.model_validate({"queued_at": queued, "started_at": running, "attempts": attempts})
+    status = Status(id=job_id, state=state, terminal=False, times=times)
+    waits = state is State.QUEUED and place is not None
+    return Seen(status, tuple(json.loads(place)) if waits else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,21 +154,3 @@ def explain(workers: Sequence[Serving], pool: str, task: str, model: str | None)
             f"no worker of the pool {pool} has a default model for {task}: the job must name one"
         )
     return None
-
-
-def _final(stored: bytes | None) -> State | None:
-    if stored is None:
-        return None
-    meta = json.loads(stored)
-    match meta["status"]:
-        case "SUCCESS":
-            return State.SUCCEEDED
-        case "REVOKED":
-            return State.EXPIRED if "expired" in _words(meta["result"]) else State.CANCELED
-        case "FAILURE":
-            return State.FAILED
-    return None
-
-
-def _words(result: Any) -> list[Any]:
-    return list(result.get("exc_message") or ()) if isinstance(result, dict) else []

@@ -121,6 +121,8 @@ def _one_type(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
     if "enum" in schema or "const" in schema:
         values = schema.get("enum", [schema.get("const")])
         return " or ".join(json.dumps(value) for value in values)
+    if schema.get("format") == "date-time":
+        return "time with its time zone"
     kind = str(schema.get("type", "anything"))
     if kind == "array":
         kind = f"list of {_type_words(schema['items'], defs)}"

@@ -5,7 +5,7 @@
     │                             ModelNotAllowed, Unserved, InputFetchFailed, Gone, NoUrl
     ├── the operator can mend it: ModelLoadFailed, OutOfMemory, StorageUnavailable, Poison,
     │                             Internal
-    └── nobody needs to:          Canceled, Expired
+    └── nobody needs to:          Canceled, Expired, QueueTimeout, RunTimeout
 
 An error crosses the queue as the positional JSON arguments ``(message, details)``, which is how
 Celery stores an exception: a client without Stoker sees the type's name and the message, one with
@@ -36,6 +36,8 @@ class ErrorType(StrEnum):
     INTERNAL = "internal"
     CANCELED = "canceled"
     EXPIRED = "expired"
+    QUEUE_TIMEOUT = "queue_timeout"
+    RUN_TIMEOUT = "run_timeout"
 
 
 class StokerError(Exception):
@@ -172,9 +174,22 @@ class Canceled(StokerError):
 
 
 class Expired(StokerError):
-    """The job's time ran out before it was started."""
+    """The job's deadline passed, or its time ran out before it was started."""
 
     type = ErrorType.EXPIRED
+
+
+class QueueTimeout(StokerError):
+    """The job was not started within its queue_timeout."""
+
+    type = ErrorType.QUEUE_TIMEOUT
+    retryable = True
+
+
+class RunTimeout(StokerError):
+    """The job was started, and not finished within its run_timeout."""
+
+    type = ErrorType.RUN_TIMEOUT
 
 
 def by_type(error_type: str) -> type[StokerError]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from stoker_tasks.webhook import WebhookInput
 
@@ -14,6 +14,7 @@ Metadata = Annotated[
     ],
     Field(max_length=16),
 ]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 Checkpoint = Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -80,6 +81,10 @@ class Job(BaseModel):
         priority: `high`, `normal` or `low`: travels as the Celery message's priority.
         webhook: Who is told of the job's start and end: a URL, or an object of `url`, `events` and
             `secret`.
+        queue_timeout: Seconds from its submission within which it must be started.
+        run_timeout: Seconds from its start within which it must be finished.
+        deadline: The time by which it must be finished, with its time zone: after that it is
+            neither started nor gone on with, and nobody gets its result.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -94,3 +99,6 @@ class Job(BaseModel):
     metadata: Metadata = Field(default_factory=dict, repr=False)
     priority: Priority = "normal"
     webhook: WebhookInput | None = Field(default=None, repr=False)
+    queue_timeout: Seconds | None = None
+    run_timeout: Seconds | None = None
+    deadline: AwareDatetime | None = None

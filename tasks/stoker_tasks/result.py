@@ -1,10 +1,14 @@
 """What a job ends in: `Success` or `Failure`."""
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from stoker_tasks.errors import ErrorType, StokerError, by_type
+
+# The errors of a job whose time ran out.
+_EXPIRED: Final = {ErrorType.EXPIRED, ErrorType.QUEUE_TIMEOUT, ErrorType.RUN_TIMEOUT}
 
 
 class _Frozen(BaseModel):
@@ -59,6 +63,23 @@ class Timing(_Frozen):
     padded_tokens: int = 0
 
 
+class Times(_Frozen):
+    """When a job passed from one state to the next, by the Redis server's clock.
+
+    Attributes:
+        queued_at: It was submitted; for a job of a stock Celery producer, it reached a worker.
+        started_at: Its first forward pass began; None if none did.
+        finished_at: Its result was stored.
+        attempts: How many of its deliveries were started, this one and those of workers that died
+            or were stopped under it, or that a person repeated.
+    """
+
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: int = 0
+
+
 class Success(_Frozen):
     """A job that ran.
 
@@ -70,6 +91,7 @@ class Success(_Frozen):
         model: `name@commit`; a local folder's commit is `local`.
         timing: Where the time went.
         metadata: What the caller gave with the job.
+        times: When it was queued, started and finished.
     """
 
     status: Literal["succeeded"] = "succeeded"
@@ -79,21 +101,23 @@ class Success(_Frozen):
     model: str
     timing: Timing = Timing()
     metadata: dict[str, str] = Field(default={}, repr=False)
+    times: Times = Times()
 
     def to_wire(self) -> dict[str, Any]:
-        """Give the form in which Celery's result backend stores it."""
-        return self.model_dump(mode="json", exclude={"status"})
+        """Give the form in which Celery's result backend stores it; the times stand beside it."""
+        return self.model_dump(mode="json", exclude={"status", "times"})
 
 
 class Failure(_Frozen):
     """A job that did not run to its end.
 
     Attributes:
-        status: `failed`, `canceled` (by the caller) or `expired` (before it was started).
+        status: `failed`, `canceled` (by the caller) or `expired` (one of its clocks ran out).
         error: One of `ErrorType`.
         message: What went wrong and what to do about it.
         details: JSON-safe facts for programs.
         retryable: Whether the same job may succeed if it is submitted again unchanged.
+        times: When it was queued, started and finished.
     """
 
     status: Literal["failed", "canceled", "expired"] = "failed"
@@ -101,14 +125,15 @@ class Failure(_Frozen):
     message: str = Field(repr=False)
     details: dict[str, Any] = Field(default={}, repr=False)
     retryable: bool = False
+    times: Times = Times()
 
     @classmethod
-    def of(cls, error: StokerError) -> "Failure":
+    def of(cls, error: StokerError, times: Times | None = None) -> "Failure":
         """Describe an error as a result."""
         status: Literal["failed", "canceled", "expired"] = "failed"
         if error.type is ErrorType.CANCELED:
             status = "canceled"
-        elif error.type is ErrorType.EXPIRED:
+        elif error.type in _EXPIRED:
             status = "expired"
         return cls(
             status=status,
@@ -116,6 +141,7 @@ class Failure(_Frozen):
             message=error.message,
             details=error.details,
             retryable=error.retryable,
+            times=times or Times(),
         )
 
     def to_error(self) -> StokerError:

@@ -2,7 +2,8 @@
 
 Its inputs are texts; a row's length is the number of its words. What it gives has the shape of
 its task: the text stands in it as a label, a filled mask or a continued text. Words steer it:
-`sleep=0.5` makes the forward pass take that long, `fail` makes it raise, `oom=3` makes it run out
+`sleep=0.5` makes the forward pass take that long, `steps=0.5` as well, in small steps between which
+a row may end, `fail` makes it raise, `oom=3` makes it run out
 of memory in a batch of more than three rows, `kill` ends the process, `fault` loses the device,
 `bad` is refused by preprocessing.
 """
@@ -18,7 +19,7 @@ from typing import Any, Final
 
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
-from stoker_workers.engine.model import Chunk, ModelKey, Output, Prepared, WarmModel
+from stoker_workers.engine.model import Chunk, Ended, ModelKey, Output, Prepared, WarmModel
 
 SHAPES: Final[Mapping[str, Callable[[str], dict[str, Any]]]] = {
     "fill-mask": lambda text: {
@@ -30,13 +31,22 @@ SHAPES: Final[Mapping[str, Callable[[str], dict[str, Any]]]] = {
     "text-generation": lambda text: {"generated_text": f"{text} and on"},
 }
 
+_STEPS: Final = re.compile(r"steps=([\d.]+)")
+_STEP: Final = 0.02
+
 
 @dataclass
 class FakeModel:
-    """A `WarmModel` that answers with its input; `batches` has each pass's lengths."""
+    """A `WarmModel` that answers with its input.
+
+    Attributes:
+        batches: Each pass's lengths.
+        steps: The texts of all steps.
+    """
 
     name: str = "fake@local"
     batches: list[list[int]] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
 
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         texts = job.inputs if isinstance(job.inputs, list) else [job.inputs]
@@ -44,12 +54,13 @@ class FakeModel:
             raise InvalidInput("the word bad is not taken")
         return Prepared([Chunk({"text": text}, max(1, len(text.split()))) for text in texts])
 
-    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
+    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
         self.batches.append([chunk.length for chunk in chunks])
         texts = [chunk.features["text"] for chunk in chunks]
         words = " ".join(texts)
         for seconds in re.findall(r"sleep=([\d.]+)", words):
             time.sleep(float(seconds))
+        self.steps += _walk(texts, ended)
         if "fault" in words.split():
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if "kill" in words.split():
@@ -67,6 +78,19 @@ class FakeModel:
         if isinstance(job.inputs, list):
             return Output([[shape(text)] * count for text in outputs])
         return Output([shape(text) for text in outputs] * count)
+
+
+def _walk(texts: Sequence[str], ended: Ended | None) -> list[str]:
+    """Take small steps until each text that wants them has had its own, or has ended."""
+    began, walked = time.monotonic(), []
+    left = {at: float(found[1]) for at, text in enumerate(texts) if (found := _STEPS.search(text))}
+    while left:
+        time.sleep(_STEP)
+        walked += [texts[at] for at in left]
+        over = ended() if ended else [False] * len(texts)
+        spent = time.monotonic() - began
+        left = {at: seconds for at, seconds in left.items() if seconds > spent and not over[at]}
+    return walked
 
 
 def _label(text: str) -> dict[str, Any]:

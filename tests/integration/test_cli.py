@@ -274,9 +274,12 @@ def test_unknown_jobs_are_told_from_waiting_ones(cli: Cli, fake_worker: Worker) 
     stands = cli("status", "no-such-job", "--json")
     waited = cli("wait", "no-such-job")
 
-    assert lines_of(stands.stdout) == [{"id": "no-such-job", "state": "unknown", "terminal": False}]
+    [said] = lines_of(stands.stdout)
+    assert (said["id"], said["state"], said["terminal"]) == ("no-such-job", "unknown", False)
     assert stands.returncode == waited.returncode == 5
-    assert waited.stderr == "stoker: no job has the ID no-such-job, or its result has expired\n"
+    assert waited.stderr == (
+        "stoker: no-such-job: no job has this ID, or no worker has received it yet\n"
+    )
 
 
 def test_the_examples_of_all_tasks_run_as_printed(

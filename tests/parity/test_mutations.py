@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stoker_tasks.job import Job
-from stoker_workers.engine.model import Chunk, ModelKey, Output, Prepared
+from stoker_workers.engine.model import Chunk, Ended, ModelKey, Output, Prepared
 from stoker_workers.models.adapters import collate
 from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.catalog import load
@@ -77,8 +77,8 @@ class Mutant:
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         return self.model.preprocess(job, media)
 
-    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
-        return self.model.forward(chunks)
+    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
+        return self.model.forward(chunks, ended)
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
         return self.model.postprocess(job, prepared, outputs)
@@ -87,8 +87,8 @@ class Mutant:
 class RowsPermuted(Mutant):
     """Gives each row its neighbour's output."""
 
-    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
-        outputs = list(super().forward(chunks))
+    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
+        outputs = list(super().forward(chunks, ended))
         return outputs[1:] + outputs[:1]
 
 

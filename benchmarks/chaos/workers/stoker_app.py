@@ -10,7 +10,7 @@ from stoker_config.settings import Settings, load_settings
 from stoker_workers.app import make_worker_app
 from stoker_workers.broker.step import Engine
 from stoker_workers.engine.delivery import Delivery, Outcome, Outlet
-from stoker_workers.engine.model import Chunk
+from stoker_workers.engine.model import Chunk, Ended
 from tests.doubles.engine import serving
 from tests.doubles.model import FakeModel
 
@@ -20,11 +20,11 @@ marks = own_marks()
 class MarkedModel(FakeModel):
     """The fake model; each forward pass is marked."""
 
-    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
+    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
         """Answer with the input."""
         marks.put(FORWARD, True)
         try:
-            return super().forward(chunks)
+            return super().forward(chunks, ended)
         finally:
             marks.put(FORWARD, False)
 
@@ -39,7 +39,9 @@ class MarkedOutlet:
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
         self._runs = Runs()
+        self.now = outlet.now
         self.deaths = outlet.deaths
+        self.canceled = outlet.canceled
         self.abandoned = outlet.abandoned
         self.dropped = outlet.dropped
 

@@ -33,6 +33,10 @@ Timeout = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON a job.")]
 
+_NOWHERE: Final = {
+    State.UNKNOWN: "no job has this ID, or no worker has received it yet",
+    State.GONE: "the job is over, and its result is kept no longer",
+}
 _CANCELED: Final = {
     CancelAnswer.CANCELED: "it had not been started, and will not be",
     CancelAnswer.CANCELING: "it runs now; its result will be discarded",
@@ -69,6 +73,16 @@ def submit(
         typer.Option(metavar="NAME=JSON", help="A parameter; what is not JSON is a string."),
     ] = None,
     priority: Annotated[str | None, typer.Option(help="high, normal or low.")] = None,
+    queue_timeout: Annotated[
+        float | None, typer.Option(help="Seconds within which a job must be started.")
+    ] = None,
+    run_timeout: Annotated[
+        float | None, typer.Option(help="Seconds within which a started job must be finished.")
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When it must be finished: 2030-01-31T12:00:00+01:00."),
+    ] = None,
     pool: Annotated[str | None, typer.Option(help="The pool that is to run the jobs.")] = None,
     allow_unserved: Annotated[
         bool, typer.Option("--allow-unserved", help="Submit even if no worker serves it.")
@@ -89,7 +103,14 @@ def submit(
     if source not in (None, _STDIN):
         fail(f"unexpected argument {source!r}: a file of jobs is given by --file", Exit.USAGE)
     spec = as_usage(lambda: find(task))
-    given = {"model": model, "revision": revision, "priority": priority}
+    given = {
+        "model": model,
+        "revision": revision,
+        "priority": priority,
+        "queue_timeout": queue_timeout,
+        "run_timeout": run_timeout,
+        "deadline": deadline,
+    }
     common: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     parameters = {**implied_parameters(task), **as_usage(lambda: read_parameters(param or ()))}
     if parameters:
@@ -119,13 +140,13 @@ def submit(
 def status(ids: Ids, as_json: AsJson = False) -> None:
     """Say where jobs stand: queued, running, canceling, succeeded, failed, canceled or expired.
 
-    Exit codes: 0, or 5 if no job has one of the IDs (or its result has expired).
+    Exit codes: 0, or 5 if no job has one of the IDs, or its result is gone.
     """
     code = Exit.OK
     with Client() as client:
         for job_id in ids:
             found = client.status(job_id)
-            if found.state is State.UNKNOWN:
+            if found.state in _NOWHERE:
                 code = Exit.UNKNOWN
             if as_json:
                 print_line(
@@ -133,6 +154,7 @@ def status(ids: Ids, as_json: AsJson = False) -> None:
                     state=found.state,
                     terminal=found.terminal,
                     waiting_for=found.waiting_for,
+                    **found.times.model_dump(mode="json"),
                 )
             else:
                 note = f": {found.waiting_for}" if found.waiting_for else ""
@@ -149,8 +171,8 @@ def wait(ids: Ids, timeout: Timeout = None, as_json: AsJson = False) -> None:
     with Client() as client:
         handles = [client.handle(job_id) for job_id in ids]
         for handle in handles:
-            if handle.status().state is State.UNKNOWN:
-                fail(f"no job has the ID {handle.id}, or its result has expired", Exit.UNKNOWN)
+            if (state := handle.status().state) in _NOWHERE:
+                fail(f"{handle.id}: {_NOWHERE[state]}", Exit.UNKNOWN)
         code = _show_results(client, handles, timeout, as_json)
     raise typer.Exit(code)
 

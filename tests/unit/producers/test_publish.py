@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -90,7 +91,7 @@ def test_the_envelope_is_celerys(
         **options,
     )
 
-    publish(app, server, [message])
+    publish(app, server, [message], time.time())
 
     ours = pop(server, pool, priority)
     shown = {"argsrepr": HIDDEN, "kwargsrepr": HIDDEN}
@@ -122,7 +123,7 @@ def test_jobs_are_known_as_queued_from_the_moment_they_are_there(app: Celery, se
         for n in range(1201)
     ]
 
-    publish(app, server, messages)
+    publish(app, server, messages, time.time())
 
     key = keys.queue("stoker", PRIORITIES["normal"], PRIORITY_STEPS)
     sent = [json.loads(each)["headers"]["id"] for each in server.lrange(key, 0, -1)]
@@ -136,7 +137,7 @@ def test_a_message_shows_nothing_of_its_job(app: Celery, server: Any) -> None:
         id="an-id", task="fill-mask", kwargs=KWARGS, pool="default", priority="normal"
     )
 
-    publish(app, server, [message])
+    publish(app, server, [message], time.time())
 
     assert "Grüße" not in repr(message)
     headers = pop(server, "default", "normal")["headers"]

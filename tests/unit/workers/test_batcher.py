@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker_tasks.text import TextClassification
 from stoker_workers.engine.batcher import Batcher
+from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.delivery import Delivery, Work
 from stoker_workers.engine.model import Chunk, ModelKey, Prepared
 from stoker_workers.engine.window import Budget, Row, grow
@@ -187,3 +189,27 @@ def test_rows_of_one_job_may_spread_over_batches_and_none_is_lost() -> None:
     batcher.add(many)
     positions = [row.position for batch in iter(batcher.form, []) for row in batch]
     assert sorted(positions) == list(range(9))
+
+
+def test_every_other_batch_is_seeded_by_the_row_whose_time_runs_out_next() -> None:
+    batcher = Batcher(lambda _: Budget(tokens=1, rows=1))
+    waiting = [work([1]) for _ in range(6)]
+    for made, seconds in ((waiting[4], 50), (waiting[5], 20)):
+        job = TextClassification(inputs="x", queue_timeout=seconds)
+        made.clocks = Clocks.of(job, submitted=0.0, now=0.0)
+    for made in waiting:
+        batcher.add(made)
+
+    order = [waiting.index(batcher.form()[0].work) for _ in range(6)]
+
+    assert order == [0, 5, 1, 4, 2, 3]
+
+
+def test_a_time_that_runs_out_lends_no_priority() -> None:
+    batcher = Batcher(lambda _: Budget(tokens=1, rows=1))
+    first, second, low = work([1]), work([1]), work([1], priority=6)
+    low.clocks = Clocks.of(TextClassification(inputs="x", queue_timeout=1), 0.0, 0.0)
+    for made in (first, second, low):
+        batcher.add(made)
+
+    assert [batcher.form()[0].work for _ in range(3)] == [first, second, low]

@@ -6,15 +6,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import pytest
 
 from stoker_tasks.errors import (
+    Expired,
     InputFetchFailed,
     Internal,
     InvalidInput,
     ModelLoadFailed,
     Poison,
+    QueueTimeout,
+    RunTimeout,
     UnknownTask,
 )
 from stoker_tasks.job import Job
@@ -37,8 +41,15 @@ class Told:
         self.begun: list[str] = []
         self.gone: list[str] = []
         self.unwanted: set[str] = set()
+        self.withdrawn: set[str] = set()
         self.died: dict[str, int] = {}
         self.broken = False
+
+    def now(self) -> float:
+        return time.time()
+
+    def canceled(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        return [each for each in deliveries if each.id in self.withdrawn]
 
     def deaths(self, delivery: Delivery) -> int:
         return self.died.get(delivery.id, 0)
@@ -240,7 +251,7 @@ def test_tokenising_goes_on_during_a_forward_pass() -> None:
 
 def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
     class Broken(FakeModel):
-        def forward(self, chunks):  # type: ignore[no-untyped-def]
+        def forward(self, chunks, ended=None):  # type: ignore[no-untyped-def]
             raise KeyboardInterrupt  # what no handler of a pass expects
 
     told = Told()
@@ -330,3 +341,110 @@ def test_a_refused_delivery_ends_with_its_error() -> None:
         until(lambda: "x" in told.outcomes)
 
     assert isinstance(told.outcomes["x"], InvalidInput)
+
+
+# -- the three clocks, and canceling while it runs -------------------------------------------------
+
+
+def timed(words: str, age: float = 0.0, **clocks: object) -> Delivery:
+    made = delivery(words)
+    kwargs = {"inputs": words, **clocks}
+    return dataclasses.replace(made, kwargs=kwargs, submitted=made.submitted - age)
+
+
+def at(seconds: float) -> str:
+    return datetime.fromtimestamp(time.time() + seconds, UTC).isoformat()
+
+
+def test_a_job_that_has_waited_too_long_is_not_even_preprocessed() -> None:
+    told, models = Told(), FakeModels()
+    with running(told, models) as flow:
+        flow.accept(timed("bad", age=10, queue_timeout=5))
+        flow.accept(timed("bad too", deadline=at(-1)))
+        flow.accept(timed("in time", age=10, queue_timeout=60, deadline=at(60)))
+        until(lambda: len(told.outcomes) == 3)
+
+    late, past = told.outcomes["bad"], told.outcomes["bad too"]
+    assert isinstance(late, QueueTimeout)
+    assert late.details == {"phase": "queue", "clock": "queue_timeout", "seconds": 5.0}
+    assert isinstance(past, Expired)
+    assert (past.details["phase"], past.details["clock"]) == ("queue", "deadline")
+    assert isinstance(told.outcomes["in time"], Success)
+
+
+def test_a_job_whose_time_runs_out_behind_a_batch_costs_no_device_time() -> None:
+    told, models = Told(), FakeModels()
+    with running(told, models) as flow:
+        flow.accept(delivery("sleep=0.4"))
+        until(lambda: bool(told.begun))
+        flow.accept(timed("one", queue_timeout=0.1))
+        flow.accept(timed("two", deadline=at(0.1)))
+        flow.accept(delivery("three"))
+        until(lambda: len(told.outcomes) == 4)
+
+    assert isinstance(told.outcomes["one"], QueueTimeout)
+    assert isinstance(told.outcomes["two"], Expired)
+    assert isinstance(told.outcomes["three"], Success)
+    assert models.model.batches == [[1], [1]]
+    assert told.begun == ["sleep=0.4", "three"]
+
+
+def test_between_two_steps_a_late_row_ends_alone_and_at_once() -> None:
+    told, models = Told(), FakeModels()
+    with running(told, models) as flow:
+        flow.accept(delivery("sleep=0.2"))
+        until(lambda: bool(told.begun))
+        flow.accept(timed("steps=60 run", run_timeout=0.2))
+        flow.accept(timed("steps=60 deadline", deadline=at(0.5)))
+        flow.accept(delivery("steps=0.8"))
+        until(lambda: len(told.outcomes) == 4)
+
+    late, past = told.outcomes["steps=60 run"], told.outcomes["steps=60 deadline"]
+    assert isinstance(late, RunTimeout)
+    assert late.details == {"phase": "run", "clock": "run_timeout", "seconds": 0.2}
+    assert isinstance(past, Expired)
+    assert past.details["phase"] == "run"
+    assert isinstance(told.outcomes["steps=0.8"], Success)
+    assert sorted(models.model.batches[1]) == [1, 2, 2]
+    # Their results were there while the neighbour still ran.
+    assert list(told.outcomes)[-1] == "steps=0.8"
+
+
+def test_a_result_that_comes_too_late_is_not_stored() -> None:
+    told = Told()
+    with running(told) as flow:
+        flow.accept(timed("sleep=0.4", run_timeout=0.1))
+        until(lambda: len(told.outcomes) == 1)
+
+    assert isinstance(told.outcomes["sleep=0.4"], RunTimeout)
+
+
+def test_canceling_a_running_row_ends_it_and_spares_its_neighbours() -> None:
+    told, models = Told(), FakeModels()
+    with running(told, models) as flow:
+        flow.accept(delivery("sleep=0.2"))
+        until(lambda: bool(told.begun))
+        flow.accept(delivery("steps=60"))
+        flow.accept(delivery("steps=1.2"))
+        until(lambda: len(told.begun) == 3)
+        told.withdrawn = {"steps=60"}
+        until(lambda: len(told.outcomes) == 2)
+
+    assert told.gone == ["steps=60"]
+    assert isinstance(told.outcomes["steps=1.2"], Success)
+    assert models.model.steps.count("steps=60") < models.model.steps.count("steps=1.2")
+
+
+def test_a_pass_goes_on_while_nobody_can_say_who_is_canceled() -> None:
+    class Away(Told):
+        def canceled(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+            self.withdrawn.add("asked")
+            raise ConnectionError("the server is away")
+
+    told = Away()
+    with running(told) as flow:
+        flow.accept(delivery("steps=0.7"))
+        until(lambda: len(told.outcomes) == 1)
+
+    assert told.withdrawn == {"asked"}
+    assert isinstance(told.outcomes["steps=0.7"], Success)

@@ -10,7 +10,7 @@ from stoker_tasks.errors import Internal, InvalidInput, OutOfMemory
 from stoker_tasks.job import Job
 from stoker_workers.engine.delivery import Delivery, Work
 from stoker_workers.engine.forward import is_out_of_memory, run
-from stoker_workers.engine.model import Chunk, Output, Prepared
+from stoker_workers.engine.model import Chunk, Ended, Output, Prepared
 from stoker_workers.engine.window import Row
 
 
@@ -27,7 +27,7 @@ class Model:
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         raise NotImplementedError
 
-    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
+    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
         self.passes.append(len(chunks))
         if len(chunks) > self.fits:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
@@ -55,7 +55,7 @@ def outcome(model: Model, lengths: Sequence[int]) -> dict[int, Any]:
     )
     rows = [Row(Work(delivery), at, Chunk({}, length), at) for at, length in enumerate(lengths)]
     given: dict[int, Any] = {}
-    for each in run(model, rows):
+    for each in run(model, rows, lambda rows: [False] * len(rows)):
         for row, output in zip(each.rows, each.outputs, strict=True):
             assert row.position not in given
             given[row.position] = output

@@ -93,3 +93,42 @@ def test_the_models_own_max_length_counts_the_prompt_without_padding(
     for job, text in zip(jobs, texts, strict=True):
         chunk = generator.preprocess(job, {}).chunks[0]
         assert int(chunk.features["inputs"]["limit"]) == 40 - len(text)
+
+
+@pytest.mark.parametrize("more", [{}, {"num_beams": 2}, {"do_sample": True}], ids=str)
+def test_a_row_that_has_ended_stops_and_its_neighbour_goes_on(
+    generator: TextGenerator, more: dict[str, Any]
+) -> None:
+    parameters = {"max_new_tokens": 12, "min_new_tokens": 12, "return_full_text": False, **more}
+    jobs = [
+        make_job("text-generation", {"inputs": f"a cat {name}", "parameters": parameters})
+        for name in ("one", "two")
+    ]
+    chunks = [generator.preprocess(job, {}).chunks[0] for job in jobs]
+    asked: list[int] = []
+
+    def ended() -> list[bool]:
+        asked.append(1)
+        return [len(asked) >= 3, False]
+
+    gone, whole = generator.forward(chunks, ended)
+
+    assert len(asked) > 3
+    assert whole["generated_sequence"].shape[-1] - chunks[1].length == 12
+    if not more:
+        made = gone["generated_sequence"][0, 0, chunks[0].length :]
+        assert len(set(made[3:].tolist())) <= 1  # nothing but padding
+
+
+def test_a_pass_ends_when_all_of_its_rows_have(generator: TextGenerator) -> None:
+    parameters = {"max_new_tokens": 64, "min_new_tokens": 64, "do_sample": False}
+    job = make_job("text-generation", {"inputs": "a cat", "parameters": parameters})
+    asked: list[int] = []
+
+    def ended() -> list[bool]:
+        asked.append(1)
+        return [len(asked) >= 3]
+
+    generator.forward([generator.preprocess(job, {}).chunks[0]], ended)
+
+    assert len(asked) == 3

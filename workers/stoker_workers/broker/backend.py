@@ -11,10 +11,11 @@ from celery.backends.redis import RedisBackend
 from celery.states import FAILURE, PENDING, REVOKED, STARTED, SUCCESS
 
 from stoker_config import keys, outbox
+from stoker_config.clock import ServerClock
 from stoker_tasks.errors import Canceled, Expired, Internal, StokerError
 from stoker_tasks.event import Event, Listener
 from stoker_tasks.result import Failure, Result, Success
-from stoker_workers.broker.request import LISTENER
+from stoker_workers.broker.request import LISTENER, TIMES
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +138,7 @@ class CollectingBackend(RedisBackend):
         super().__init__(*args, **kwargs)
         self._store: Any = None
         self._release: Any = None
+        self._clock: ServerClock | None = None
 
     @contextmanager
     def collect(self, deliveries: Deliveries | None = None) -> Iterator[dict[str, Stored]]:
@@ -216,6 +218,17 @@ class CollectingBackend(RedisBackend):
                 self._release = self.client.register_script(_RELEASE)
             self._release(keys=[self.get_key_for_group(request.group, ".c")])
         return super().on_chord_part_return(request, *args, **kwargs)
+
+    def _get_result_meta(self, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
+        """Give what is stored of a result: Celery's own, and the times of a job beside it."""
+        meta = super()._get_result_meta(result, state, *args, **kwargs)
+        request = kwargs.get("request") or (args[1] if len(args) > 1 else None)
+        times = getattr(request, TIMES, None)
+        if times is not None:
+            if self._clock is None:
+                self._clock = ServerClock(self.client)
+            meta["times"] = {**times, "finished_at": self._clock.now()}
+        return meta
 
     def get_state(self, task_id: str) -> Any:
         """Read a job's state; one that a worker runs has started, though no state says so.

@@ -4,11 +4,11 @@ Celery's own strategy has parsed the message, honoured revokes, expiry, countdow
 and sent the events. What it would give to its pool comes here, if it is a job.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from stoker_config import keys
+from stoker_config.clock import ServerClock
 from stoker_tasks.errors import StokerError, TooLarge
 from stoker_tasks.event import wish
 from stoker_tasks.wire import SUBMITTED_HEADER
@@ -43,6 +43,7 @@ class Intake:
         stock: What Celery does with a request of any other task.
         calls: The way back into the event loop.
         client: A redis-py client.
+        clock: The server's clock.
         max_message: Bytes above which arguments are refused.
     """
 
@@ -53,13 +54,14 @@ class Intake:
         stock: Callable[[Any], None],
         calls: LoopCalls,
         client: Any,
+        clock: ServerClock,
         max_message: int,
     ) -> None:
         self._accept = accept
         self._refuse = refuse
         self._stock = stock
         self._calls = calls
-        self._client = client
+        self._clock = clock
         self._max_message = max_message
         self._foreign: dict[str, tuple[float, str]] = {}
         self._register_queued = client.register_script(_REGISTER)
@@ -90,7 +92,7 @@ class Intake:
     def _delivery(self, request: Any) -> Delivery:
         submitted = request.request_dict.get(SUBMITTED_HEADER)
         if not isinstance(submitted, int | float):
-            submitted = time.time()
+            submitted = request.submitted_at = self._clock.now()
             if not request.ignore_result:
                 wanted = wish(request.kwargs, request.request_dict) if request.listener else ""
                 self._register(request.id, submitted, wanted)

@@ -18,12 +18,14 @@ from celery.worker import state
 from kombu.exceptions import OperationalError
 
 from stoker_config import keys, outbox
+from stoker_config.clock import ServerClock
 from stoker_tasks.errors import Internal, Poison
 from stoker_tasks.event import Event
 from stoker_tasks.result import Failure, Success
 from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.ledger import Ledger, ledger_of
+from stoker_workers.broker.request import TIMES
 from stoker_workers.broker.tasks import outcome
 from stoker_workers.engine.delivery import Delivery, Outcome
 from stoker_workers.engine.faults import log_fault
@@ -31,16 +33,20 @@ from stoker_workers.engine.faults import log_fault
 logger = logging.getLogger(__name__)
 
 _MS: Final = 1000.0
-_DEATHS_SECONDS: Final = 7 * 86_400
+# For how long the deaths and the starts of a job are remembered.
+COUNT_SECONDS: Final = 7 * 86_400
 
 # A redelivered job that is still marked as running was running when its worker died. One that only
 # waited there is innocent. The mark goes with the counting, so that each death counts once.
+# KEYS: running, the job's deaths, its starts. ARGV: its ID, for how long to remember.
 _COUNT_DEATH: Final = """
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then
-  redis.call('INCR', KEYS[2])
-  redis.call('EXPIRE', KEYS[2], ARGV[2])
+  for i = 2, 3 do
+    redis.call('INCR', KEYS[i])
+    redis.call('EXPIRE', KEYS[i], ARGV[2])
+  end
 end
-return tonumber(redis.call('GET', KEYS[2]) or '0')
+return {tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(redis.call('GET', KEYS[3]) or '0')}
 """
 
 
@@ -50,26 +56,34 @@ class CeleryOutlet:
     Args:
         calls: The way into the event loop.
         client: A redis-py client.
+        clock: The server's clock.
     """
 
-    def __init__(self, calls: LoopCalls, client: Any) -> None:
+    def __init__(self, calls: LoopCalls, client: Any, clock: ServerClock) -> None:
         self._calls = calls
         self._client = client
+        self._clock = clock
         self._count_death = client.register_script(_COUNT_DEATH)
         self._tell = client.register_script(outbox.TELL)
 
+    def now(self) -> float:
+        """Give seconds since the epoch by the server's clock."""
+        return self._clock.now()
+
     def deaths(self, delivery: Delivery) -> int:
         """Count the workers that died while they ran this redelivered job."""
-        count = self._count_death(
-            keys=[keys.RUNNING, keys.deaths(delivery.id)], args=[delivery.id, _DEATHS_SECONDS]
+        deaths, starts = self._count_death(
+            keys=[keys.RUNNING, keys.deaths(delivery.id), keys.starts(delivery.id)],
+            args=[delivery.id, COUNT_SECONDS],
         )
-        return int(count)
+        delivery.handle.starts = max(delivery.handle.starts, int(starts))
+        return int(deaths)
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Pick what was canceled, revoked or has expired; mark the others as running."""
         if not deliveries:
             return ()
-        now = time.time()
+        now = self.now()
         # In one transaction, so that whoever cancels finds the job either running or waiting.
         with self._client.pipeline(transaction=True) as pipe:
             pipe.zadd(keys.RUNNING, {delivery.id: now for delivery in deliveries})
@@ -86,6 +100,9 @@ class CeleryOutlet:
 
     def started(self, deliveries: Sequence[Delivery]) -> None:
         """Have Celery note that these run."""
+        now = self.now()
+        for delivery in deliveries:
+            delivery.handle.started_at = now
         self._calls.put(partial(_note_started, deliveries, time.time()))
 
     def dropped(self, deliveries: Sequence[Delivery]) -> None:
@@ -95,7 +112,7 @@ class CeleryOutlet:
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         """Run Celery's tracer for each outcome, then store all and acknowledge them."""
-        canceled = self._canceled([delivery for delivery, _ in outcomes])
+        canceled = self.canceled([delivery for delivery, _ in outcomes])
         if canceled:
             self.dropped(canceled)
         gone = set(map(id, canceled))
@@ -106,7 +123,8 @@ class CeleryOutlet:
             self._finish(kept)
         except Exception:
             # The server went away under it: another delivery of these jobs is to end them.
-            self._forget([delivery.id for delivery, _ in kept], queued=False)
+            self._forget([each.id for each, _ in kept], queued=False)
+            count_starts(self._client, [each.id for each, _ in kept if each.handle.started_at])
             self._calls.put(partial(_give_back, [delivery for delivery, _ in kept]))
             raise
 
@@ -155,13 +173,32 @@ class CeleryOutlet:
             message = delivery.handle.message
             self._client.hset(keys.DEAD, delivery.id, json.dumps(message._raw))
 
-    def _canceled(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    def canceled(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Pick those that were canceled, or revoked with `terminate=True`, while they ran."""
+        if not deliveries:
+            return []
         tombstones = self._client.mget([keys.canceled(delivery.id) for delivery in deliveries])
         return [
             delivery
             for delivery, tombstone in zip(deliveries, tombstones, strict=True)
             if tombstone is not None or delivery.handle.discard
         ]
+
+
+def count_starts(client: Any, ids: Sequence[str]) -> None:
+    """Remember that deliveries of these jobs were started, which will not end them.
+
+    Args:
+        client: A redis-py client.
+        ids: The jobs.
+    """
+    if not ids:
+        return
+    with client.pipeline(transaction=False) as pipe:
+        for job_id in ids:
+            pipe.incr(keys.starts(job_id))
+            pipe.expire(keys.starts(job_id), COUNT_SECONDS)
+        pipe.execute()
 
 
 def _deliveries(ledger: Ledger | None, deliveries: Sequence[Delivery]) -> Deliveries:
@@ -216,6 +253,7 @@ def _run_tracer(request: Any, result: Outcome) -> tuple[int, Any, float]:
     context = request.request_dict
     context.update(
         {"args": args, "kwargs": kwargs, "hostname": request.hostname, "is_eager": False},
+        **{TIMES: request.times()},
         **embed or {},
     )
     with outcome(result):

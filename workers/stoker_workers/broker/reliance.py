@@ -25,6 +25,8 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     ("celery.worker.request", "Request()._argsrepr"),
     ("celery.worker.request", "Request()._kwargsrepr"),
     ("celery.worker.request", "Request.on_success"),
+    ("celery.worker.request", "Request._announce_revoked"),
+    ("celery.worker.request", "Request._context"),
     ("celery.app.trace", "build_tracer"),
     ("celery.worker.state", "task_accepted"),
     ("celery.worker.state", "revoked"),
@@ -37,6 +39,7 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     # Celery: the table in which the consumer looks a message's task up.
     ("celery.worker.consumer.consumer", "Consumer.Strategies"),
     # Celery: a result is written by these, and fits below this size.
+    ("celery.backends.base", "Backend._get_result_meta"),
     ("celery.backends.redis", "RedisBackend.set"),
     ("celery.backends.redis", "RedisBackend.ensure"),
     ("celery.backends.redis", "RedisBackend._MAX_STR_VALUE_SIZE"),

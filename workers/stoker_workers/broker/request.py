@@ -10,7 +10,10 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from stoker_tasks.event import listener_of
-from stoker_tasks.wire import HIDDEN
+from stoker_tasks.wire import HIDDEN, SUBMITTED_HEADER
+
+# Under this name a job's times travel to the backend, in Celery's context of its task.
+TIMES: Final = "stoker_times"
 
 # Under this name a listener travels to the backend, in Celery's context of its task.
 LISTENER: Final = "stoker_listener"
@@ -22,9 +25,15 @@ class PrivateRequest(Request):
     Attributes:
         listener: Who is to be told of the job.
         discard: Whether the job was revoked with `terminate=True` while it ran.
+        submitted_at: When it was submitted, in seconds since the epoch by the server's clock.
+        started_at: When its first forward pass began; None if none has.
+        starts: How many earlier deliveries of it were started.
     """
 
     discard = False
+    submitted_at: Any = None
+    started_at: float | None = None
+    starts = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -35,6 +44,20 @@ class PrivateRequest(Request):
         self.listener = listener_of(self.kwargs, self._request_dict)
         if self.listener is not None:
             self._request_dict[LISTENER] = self.listener
+        self.submitted_at = self._request_dict.get(SUBMITTED_HEADER)
+
+    def times(self) -> dict[str, Any]:
+        """Say when the job passed from one state to the next, for whoever reads its result."""
+        return {
+            "queued_at": self.submitted_at,
+            "started_at": self.started_at,
+            "attempts": self.starts + (self.started_at is not None),
+        }
+
+    def _announce_revoked(self, *args: Any) -> None:
+        """Conclude a job that was revoked, or was too late to be started."""
+        setattr(self._context, TIMES, self.times())
+        super()._announce_revoked(*args)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Discard the result of a running job; it shares its forward pass, which goes on."""

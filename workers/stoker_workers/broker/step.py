@@ -12,6 +12,7 @@ from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.exceptions import ImproperlyConfigured
 
 from stoker_config import keys
+from stoker_config.clock import ServerClock
 from stoker_config.servers import connect
 from stoker_config.serving import Registry, Serving
 from stoker_config.settings import Settings
@@ -21,7 +22,7 @@ from stoker_workers.broker import commands, reliance
 from stoker_workers.broker.announcer import Announcer
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.intake import Intake
-from stoker_workers.broker.outlet import CeleryOutlet
+from stoker_workers.broker.outlet import CeleryOutlet, count_starts
 from stoker_workers.broker.transport import ledgers
 from stoker_workers.broker.watchdog import Watchdog
 from stoker_workers.engine.control import ModelControl
@@ -84,13 +85,15 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             self.calls = LoopCalls()
             # Every call of the engine may be repeated; while the server is away, results wait.
             self.client = connect(settings, patient=True)
-            outlet = CeleryOutlet(self.calls, self.client)
+            self.quick = connect(settings)
+            # Read in the event loop as well, which must not wait for an absent server.
+            self.clock = ServerClock(self.quick)
+            outlet = CeleryOutlet(self.calls, self.client, self.clock)
             try:
                 self.engine = make(settings, outlet, self.client)
             except (StokerError, ValueError) as error:
                 logger.critical("the worker cannot start: %s", error)
                 raise SystemExit(CONFIG) from None
-            self.quick = connect(settings)
             self.announcer = Announcer(Registry(self.quick), lambda: self.serving(worker))
             self.ready = False
             commands.attach(worker, self.engine.control)
@@ -101,8 +104,8 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 self.engine.flow.refuse,
                 worker.process_task,
                 self.calls,
-                # This one is used in the event loop, which must not wait for an absent server.
                 self.quick,
+                self.clock,
                 settings.max_message,
             )
             return self
@@ -111,6 +114,7 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             self.calls.attach(hub)
 
         def start(self, worker: Any) -> None:
+            self.clock.now()
             # What it loads can be seen; for jobs it is there once it is ready.
             self.announcer.start()
             # Before the consumer starts, so that no cold worker takes jobs.
@@ -151,6 +155,7 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 return
             try:
                 self.quick.zrem(keys.RUNNING, *ids)
+                count_starts(self.quick, ids)
             except redis.RedisError as error:
                 logger.warning("jobs are still marked as running: %s", type(error).__name__)
 

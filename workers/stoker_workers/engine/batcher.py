@@ -6,7 +6,7 @@ chosen in three steps:
 1. the priority: the highest that waits, but now and then the lowest, so that it never starves;
 2. the model: the one that has had the device for the shortest time, so that a busy model takes
    nothing from a quiet one (virtual device-seconds, as in fair queueing);
-3. the row: the oldest.
+3. the row: the oldest, and every other time the one whose time runs out next.
 
 From the rows that may share a pass with the seed, sorted by length, its neighbours join it.
 """
@@ -14,6 +14,7 @@ From the rows that may share a pass with the seed, sorted by length, its neighbo
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from itertools import islice
+from math import inf
 from typing import Final
 
 from stoker_workers.engine.delivery import Work
@@ -93,7 +94,10 @@ class Batcher:
             key=lambda each: (self._used[each[1].model], each[1].lines[priority][0].arrival),
         )
         budget = self._budget_of(kind.model)
-        chosen = grow(list(islice(kind.rows(priority), budget.window)), budget)
+        window = list(islice(kind.rows(priority), budget.window))
+        if self._batches % 2 == 0:
+            _hurry(window, priority)
+        chosen = grow(window, budget)
         kind.take(chosen)
         if not kind.lines:
             del self._kinds[name]
@@ -111,3 +115,12 @@ class Batcher:
             self._used[model] = max(self._used.get(model, 0.0), floor)
             # Models of the past are forgotten with the next one that comes.
             self._used = {each: self._used[each] for each in active | {model}}
+
+
+def _hurry(window: list[Row], priority: int) -> None:
+    """Put the row first whose time runs out next, if one of this priority has a time."""
+    of_priority = (row for row in window if row.work.delivery.priority == priority)
+    hurried = min(of_priority, key=lambda row: row.work.due, default=None)
+    if hurried is not None and hurried.work.due < inf:
+        window.remove(hurried)
+        window.insert(0, hurried)

@@ -4,11 +4,13 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final, Protocol
 
 from stoker_tasks.errors import StokerError
 from stoker_tasks.job import Job
 from stoker_tasks.result import Success, Timing
+from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.model import ModelKey, Prepared, WarmModel
 
 _MS: Final = 1000.0
@@ -23,7 +25,7 @@ class Delivery:
         celery_task: The message's Celery task name.
         args: Its positional arguments.
         kwargs: Its keyword arguments.
-        submitted: Seconds since the epoch at which it was submitted or, failing that, arrived.
+        submitted: When it was submitted or, failing that, arrived: `Outlet.now` of that time.
         priority: As the message has it: 0 is served first.
         redelivered: Whether it was delivered before, to a worker that did not end it.
         handle: The broker's own record of it; the engine never looks inside.
@@ -45,11 +47,17 @@ Outcome = Success | StokerError
 class Outlet(Protocol):
     """Where the engine tells what becomes of deliveries. Called from its threads."""
 
+    def now(self) -> float:
+        """Give seconds since the epoch by the clock that producers and workers share."""
+
     def deaths(self, delivery: Delivery) -> int:
         """Count the workers that died while they ran this redelivered job."""
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Pick those that nobody waits for any more: canceled, revoked or expired."""
+
+    def canceled(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Pick those that were canceled after they had been started."""
 
     def started(self, deliveries: Sequence[Delivery]) -> None:
         """The first forward pass of these begins now."""
@@ -58,7 +66,7 @@ class Outlet(Protocol):
         """Store these outcomes and acknowledge their deliveries, in this order."""
 
     def dropped(self, deliveries: Sequence[Delivery]) -> None:
-        """Conclude deliveries that `abandoned` picked; they were not run."""
+        """Conclude deliveries that `abandoned` or `canceled` picked; they have no result."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +77,7 @@ class Work:
         delivery: What arrived.
         job: The checked job, once it is read.
         key: What its model is loaded by.
+        clocks: Until when it may wait and run; None if it may do so for ever.
         alone: Whether it shares no forward pass, because a worker died of one that it was in.
         model: The warm model, once it is loaded.
         fetching: The files that it names by URL, once they are asked for.
@@ -81,6 +90,7 @@ class Work:
     delivery: Delivery
     job: Job | None = None
     key: ModelKey | None = None
+    clocks: Clocks | None = None
     alone: bool = False
     model: WarmModel | None = None
     fetching: "Future[Mapping[str, bytes]] | None" = None
@@ -89,8 +99,8 @@ class Work:
     missing: int = 0
     error: StokerError | None = None
 
-    taken: float = 0.0  # seconds since the epoch: preprocessing began
     fetch_s: float = 0.0
+    taken: float = 0.0  # seconds since the epoch, as the outlet has them: preprocessing began
     preprocess_s: float = 0.0
     ready: float = 0.0  # monotonic seconds: waits for the device
     started: float = 0.0  # monotonic seconds: first forward pass began
@@ -102,9 +112,14 @@ class Work:
     tokens: int = 0
     padded_tokens: int = 0
 
-    def begin(self) -> None:
-        """Mark the start of preprocessing."""
-        self.taken = time.time()
+    @property
+    def due(self) -> float:
+        """When the next of its clocks runs out, in monotonic seconds."""
+        return self.clocks.due(self.started) if self.clocks else inf
+
+    def late(self) -> StokerError | None:
+        """Say which of its clocks has run out; None if none has."""
+        return self.clocks.late(self.started) if self.clocks else None
 
     def timing(self) -> Timing:
         """Say where the time went, now that the result is ready to be stored."""

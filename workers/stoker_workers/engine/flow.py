@@ -19,6 +19,7 @@ from stoker_tasks.job import Job
 from stoker_tasks.result import Artifact, Success
 from stoker_tasks.wire import read_job
 from stoker_workers.engine.batcher import Batcher
+from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.delivery import Delivery, Outcome, Outlet, Work
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.forward import DeviceFault, Pass, run
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # After so many workers have died of a job, it is not started again.
 _DEATHS = 3
+# How often a pass of many steps looks whether one of its jobs was canceled.
+_LOOK_SECONDS = 0.5
 
 # What the last stage is sent: work, a mark that somebody waits for, or the end of the line.
 _Done = Work | threading.Event | None
@@ -72,6 +75,7 @@ class Flow:
         self._done: SimpleQueue[_Done] = SimpleQueue()
         self._stopping = False
         self._busy_since: float | None = None
+        self._looked = 0.0
         self._begun: dict[Work, None] = {}
         self._threads = [
             threading.Thread(target=self._loop, args=(stage,), name=f"stoker-{name}", daemon=True)
@@ -159,12 +163,15 @@ class Flow:
 
     def _preprocess(self, work: Work) -> None:
         if work.job is None:
-            work.begin()
+            work.taken = self._outlet.now()
             delivery = work.delivery
             if delivery.redelivered:
                 work.alone = self._is_suspect(delivery)
             kwargs = self._inputs.claim(delivery.kwargs)
             work.job = read_job(delivery.celery_task, delivery.args, kwargs)
+            work.clocks = Clocks.of(work.job, delivery.submitted, work.taken)
+            if late := work.late():
+                raise late
             work.key = self._models.key_of(work.job)
         assert work.key is not None
         loading = self._models.get(work.key)
@@ -251,7 +258,8 @@ class Flow:
         settled.wait()
 
     def _still_wanted(self, rows: list[Row]) -> list[Row]:
-        """Leave out rows of jobs that failed in an earlier batch or that nobody waits for."""
+        """Leave out rows of jobs that have failed, are too late, or that nobody waits for."""
+        self._end_late(_works(rows))
         rows = [row for row in rows if row.work.error is None]
         fresh = [work for work in _works(rows) if not work.started]
         abandoned = self._outlet.abandoned([work.delivery for work in fresh])
@@ -278,15 +286,41 @@ class Flow:
         batch = uuid4().hex[:12]
         for work in works:
             work.batch, work.batch_size = batch, len(works)
-        self._busy_since = now
+        self._busy_since = self._looked = now
         try:
-            for each in run(model, rows):
+            for each in run(model, rows, self._ended):
                 self._keep(each)
         finally:
             self._busy_since = None
         assert works[0].key is not None
         with self._ready:
             self._batcher.charge(works[0].key, time.monotonic() - now)
+
+    def _ended(self, rows: Sequence[Row]) -> list[bool]:
+        """Say between two steps of a pass which of its rows need not go on."""
+        try:
+            works = [work for work in _works(rows) if work.error is None]
+            self._end_late(works)
+            now = time.monotonic()
+            if now - self._looked >= _LOOK_SECONDS:
+                self._looked = now
+                self._end_canceled([work for work in works if work.error is None])
+        except Exception as error:  # noqa: BLE001 - it is tested again before results are stored
+            log_fault(logger, "could not look who is canceled", error)
+        return [row.work.error is not None for row in rows]
+
+    def _end_late(self, works: Sequence[Work]) -> None:
+        for work in works:
+            if work.error is None and (late := work.late()):
+                self._fail(work, late)
+
+    def _end_canceled(self, works: Sequence[Work]) -> None:
+        gone = {each.id for each in self._outlet.canceled([work.delivery for work in works])}
+        canceled = [work for work in works if work.delivery.id in gone]
+        for work in canceled:
+            work.error = Canceled("the job was canceled while it ran")
+            self._begun.pop(work, None)
+        self._outlet.dropped([work.delivery for work in canceled])
 
     def _keep(self, each: Pass) -> None:
         """Give a pass's outputs to their jobs, and send on the jobs that it completes."""
@@ -335,7 +369,7 @@ class Flow:
                 Artifact(uri=self._inputs.keep(each), mime_type=each.mime_type, size=len(each.data))
                 for each in output.artifacts
             ]
-            return Success(
+            return work.late() or Success(
                 output=output.value,
                 artifacts=artifacts,
                 task=work.job.task,

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,9 @@ def is_device_fault(error: BaseException) -> bool:
     return type(error).__name__ == "AcceleratorError" or str(error).startswith("CUDA error:")
 
 
-def run(model: WarmModel, rows: Sequence[Row]) -> Iterator[Pass]:
+def run(
+    model: WarmModel, rows: Sequence[Row], ended: Callable[[Sequence[Row]], list[bool]]
+) -> Iterator[Pass]:
     """Run rows of one kind, together if that works, in halves if it does not.
 
     A fault in a batch of B costs at most 2·log2 B further passes for one guilty row. A batch that
@@ -68,6 +70,7 @@ def run(model: WarmModel, rows: Sequence[Row]) -> Iterator[Pass]:
     Args:
         model: The rows' model.
         rows: At least one row.
+        ended: Says, between two steps of a pass, which of its rows need not go on.
 
     Yields:
         The passes that succeeded, and one for each row that failed alone.
@@ -78,7 +81,7 @@ def run(model: WarmModel, rows: Sequence[Row]) -> Iterator[Pass]:
     began = time.monotonic()
     fault: Exception
     try:
-        outputs = model.forward([row.chunk for row in rows])
+        outputs = model.forward([row.chunk for row in rows], lambda: ended(rows))
         if len(outputs) != len(rows):
             raise RuntimeError(f"{len(rows)} rows went in, {len(outputs)} outputs came out")
     except Exception as error:  # noqa: BLE001 - whatever a model raises, the others go on
@@ -94,8 +97,8 @@ def run(model: WarmModel, rows: Sequence[Row]) -> Iterator[Pass]:
     if len(rows) > 1:
         middle = len(rows) // 2
         del fault
-        yield from run(model, rows[:middle])
-        yield from run(model, rows[middle:])
+        yield from run(model, rows[:middle], ended)
+        yield from run(model, rows[middle:], ended)
     else:
         yield Pass(rows, [_blame(fault, rows[0])], time.monotonic() - began)
 

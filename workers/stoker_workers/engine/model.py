@@ -1,11 +1,14 @@
 """What the engine asks of a warm model: three calls, one for each stage."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from stoker_tasks.job import Job
+
+# Says of each row of a forward pass, in their order, whether it need not go on.
+Ended = Callable[[], Sequence[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,13 @@ class WarmModel(Protocol):
             InvalidInput: The inputs cannot be read, or are longer than the model can read.
         """
 
-    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
+    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
         """Run rows of one key through the model in one pass.
+
+        Args:
+            chunks: The rows.
+            ended: To be asked between the steps of a pass that has several: the output of a row
+                that has ended does not matter, and need not be made.
 
         Returns:
             One output for each row, in their order, as if it had run alone.

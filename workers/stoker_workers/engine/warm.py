@@ -14,7 +14,7 @@ from stoker_config.serving import ModelState
 from stoker_config.sizes import in_words
 from stoker_tasks.errors import ModelLoadFailed, StokerError
 from stoker_tasks.job import Job
-from stoker_workers.engine.model import Chunk, ModelKey, Output, Prepared, WarmModel
+from stoker_workers.engine.model import Chunk, Ended, ModelKey, Output, Prepared, WarmModel
 from stoker_workers.engine.progress import Progress
 
 # Seconds for which a model that failed to load is not tried again: long enough that a queue full
@@ -52,8 +52,8 @@ class _Lent:
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         return self._model.preprocess(job, media)
 
-    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
-        return self._model.forward(chunks)
+    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
+        return self._model.forward(chunks, ended)
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
         return self._model.postprocess(job, prepared, outputs)

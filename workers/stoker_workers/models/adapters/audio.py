@@ -12,6 +12,7 @@ from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.collate import cut
+from stoker_workers.models.adapters.halting import halting
 from stoker_workers.models.adapters.sound import SoundAdapter, is_masked
 from stoker_workers.models.device import Device
 
@@ -76,8 +77,11 @@ class SpeechGenerator(SpeechRecognizer):
     def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
         parameters = chunks[0].features["parameters"]
         batch = {**self._batch(chunks), "is_last": True}
+        halt = halting(self._ended, len(chunks))
         with refusing_settings():
-            tokens = self._pipeline._forward(batch, **parameters)["tokens"].cpu()
+            tokens = self._pipeline._forward(batch, **parameters, stopping_criteria=halt)[
+                "tokens"
+            ].cpu()
         each = tokens.shape[0] // len(chunks)
         return [{"tokens": tokens[row * each : (row + 1) * each]} for row in range(len(chunks))]
 
@@ -128,6 +132,7 @@ class WhisperRecognizer(SpeechRecognizer):
         wanted["return_segments"] = bool(language) or timestamps == "word"
         settings = self._pipeline._prepare_generate_kwargs(wanted)
         batch = self._batch(chunks)
+        settings["stopping_criteria"] = halting(self._ended, len(chunks))
         with refusing_settings():
             made = self._model.generate(**batch, **settings)
         made = {"sequences": made} if isinstance(made, torch.Tensor) else made

@@ -17,7 +17,7 @@ from transformers.pipelines.base import ChunkPipeline
 from stoker_tasks.errors import InvalidInput, StokerError
 from stoker_tasks.job import Job
 from stoker_workers.engine.forward import is_out_of_memory
-from stoker_workers.engine.model import Chunk, Output, Prepared
+from stoker_workers.engine.model import Chunk, Ended, Output, Prepared
 from stoker_workers.models.adapters.collate import freeze
 from stoker_workers.models.device import Device
 from stoker_workers.models.outputs import export
@@ -82,6 +82,7 @@ class Adapter(ABC):
         self._model = pipeline.model
         self._name = name
         self._device = device
+        self._ended: Ended | None = None
         # A tokenizer keeps the truncation and padding of its last call as state: two threads
         # would read each other's.
         self._tokenizer_lock = threading.Lock()
@@ -110,8 +111,10 @@ class Adapter(ABC):
         kept = [[row.kept for row in rows] for rows in items]
         return Prepared(chunks, _State(kept, stages.postprocess))
 
-    def forward(self, chunks: Sequence[Chunk]) -> Sequence[Any]:
+    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
         """Run rows of one key through the model in one pass."""
+        # For those whose pass has several steps; only the device's thread comes here.
+        self._ended = ended
         try:
             with torch.inference_mode():
                 return self._forward(chunks)

@@ -10,7 +10,6 @@ from transformers.generation import (
     LogitsProcessor,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
-    StoppingCriteriaList,
     StopStringCriteria,
 )
 from transformers.utils.chat_template_utils import Chat
@@ -21,6 +20,7 @@ from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
+from stoker_workers.models.adapters.halting import halting
 from stoker_workers.models.adapters.reading import reading_of
 from stoker_workers.models.device import Device
 
@@ -141,9 +141,9 @@ class TextGenerator(Adapter):
         ends = None
         if parameters["beams"] == 1:
             ends = self._ends(parameters["stops"], limits, width)
-            settings["stopping_criteria"] = StoppingCriteriaList([ends])
         elif parameters["stops"] is not None:
             settings |= {"stop_strings": parameters["stops"], "tokenizer": self._stop_tokenizer}
+        settings["stopping_criteria"] = halting(self._ended, len(rows), [ends] if ends else [])
         with refusing_settings():
             sequences = self._model.generate(**batch, **settings)
         if not isinstance(sequences, torch.Tensor):

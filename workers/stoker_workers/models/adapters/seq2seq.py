@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import torch
 from transformers import GenerationConfig
-from transformers.generation import StoppingCriteriaList
 
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
@@ -13,6 +12,7 @@ from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
+from stoker_workers.models.adapters.halting import halting
 from stoker_workers.models.adapters.reading import reading_of
 from stoker_workers.models.device import Device
 
@@ -109,7 +109,7 @@ class TextRewriter(Adapter):
         if parameters["greedy"]:
             end_tokens = end_tokens_of(self._model, settings).to(self._device.torch)
             ends = Ends(limits.to(self._device.torch), _BEGUN, end_tokens)
-            settings["stopping_criteria"] = StoppingCriteriaList([ends])
+        settings["stopping_criteria"] = halting(self._ended, len(rows), [ends] if ends else [])
         with refusing_settings():
             sequences = self._model.generate(**batch, **settings)
         if not isinstance(sequences, torch.Tensor):
