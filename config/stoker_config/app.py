@@ -12,18 +12,25 @@ from stoker_tasks.wire import PRIORITIES, queue_name
 VISIBILITY_TIMEOUT: Final = 3600
 
 
-def make_app(settings: Settings, *, result_backend: str | None = None, **conf: Any) -> Celery:
+def make_app(
+    settings: Settings,
+    *,
+    result_backend: str | None = None,
+    events: type | None = None,
+    **conf: Any,
+) -> Celery:
     """Make the app of one process.
 
     Args:
         settings: Its settings.
         result_backend: Another backend than Celery's plain Redis one, for a worker.
+        events: Another class than Celery's own for `app.events`, for a worker.
         **conf: Further Celery settings, for a worker.
 
     Returns:
         A Celery app that sends and takes JSON only, and whose default queue is the pool's.
     """
-    app = Celery("stoker", set_as_current=False)
+    app = Celery("stoker", events=events, set_as_current=False)
     app.conf.update(
         broker_url=settings.celery_redis,
         result_backend=result_backend or settings.celery_redis,

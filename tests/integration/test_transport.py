@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -197,6 +198,37 @@ def test_a_connection_that_breaks_among_claimed_messages_strands_none(
     assert channel.ledger.count() == server.hlen("unacked") == 0
     waiting = [json.loads(each) for each in server.lrange("stoker\x06\x163", 0, -1)]
     assert len(waiting) == 5
+
+
+def test_a_claim_whose_answer_is_lost_goes_back_before_the_next_claim(
+    client: Client, server: Any, redis_url: str
+) -> None:
+    client.submit_many([text(f"job {at}") for at in range(5)], allow_unserved=True)
+    url = f"{ALIAS}+socket://{redis_url.removeprefix('unix://')}"
+    taken: list[str] = []
+
+    def consume(connection: Connection) -> Any:
+        channel = connection.channel()
+        channel.basic_qos(0, 100, False)
+        channel.basic_consume("stoker", False, lambda each: taken.append(each.body), "consumer")
+        return channel
+
+    cut = Connection(url, transport_options={"queue_order_strategy": "priority"})
+    channel = consume(cut)
+    channel.connection.cycle._register_BRPOP(channel)  # as the event loop asks it to claim
+    until(lambda: server.hlen("unacked") == 5)
+    lost = channel._in_poll._sock
+    lost.recv(1 << 20)
+    lost.shutdown(socket.SHUT_RDWR)
+    cut.close()
+    assert (channel.ledger.count(), server.hlen("unacked")) == (0, 5)
+
+    with Connection(url, transport_options={"queue_order_strategy": "priority"}) as connection:
+        consume(connection)
+        connection.drain_events(timeout=5)
+
+    bodies = [json.loads(each) for each in taken]
+    assert [body[1]["inputs"] for body in bodies] == [f"job {at}" for at in range(5)]
 
 
 def test_a_worker_that_is_told_to_end_while_its_server_is_away_ends(

@@ -19,6 +19,7 @@ from stoker_tasks.catalog import CATALOG
 from stoker_tasks.parts import install_words
 from stoker_workers.broker.backend import CollectingBackend
 from stoker_workers.broker.consumer import JobConsumer
+from stoker_workers.broker.events import JobEvents
 from stoker_workers.broker.request import hide_arguments
 from stoker_workers.broker.step import Engine, MakeEngine, engine_step
 from stoker_workers.broker.tasks import register
@@ -49,6 +50,7 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
     app = make_app(
         settings,
         result_backend=f"{backend}+{url}",
+        events=JobEvents,
         worker_consumer=f"{JobConsumer.__module__}:{JobConsumer.__name__}",
         worker_pool="threads",
         worker_concurrency=1,

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from celery.backends.redis import RedisBackend
 from celery.states import FAILURE, PENDING, REVOKED, STARTED, SUCCESS
 
 from stoker_config import keys, outbox
@@ -16,6 +15,7 @@ from stoker_tasks.errors import Canceled, Expired, Internal, StokerError
 from stoker_tasks.event import Event, Listener
 from stoker_tasks.result import Failure, Result, Success
 from stoker_workers.broker.request import LISTENER, TIMES
+from stoker_workers.broker.writing import QuickBackend
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Deliveries:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-class CollectingBackend(RedisBackend):
+class CollectingBackend(QuickBackend):
     """A Redis backend whose writes of one thread can be collected and sent together.
 
     What it stores is what Celery's own backend stores, so any client of Celery reads it.
@@ -180,11 +180,11 @@ class CollectingBackend(RedisBackend):
         finally:
             self._thread.event = None
 
-    def get(self, key: Any) -> Any:
-        """Read a key; while results are collected, say that there is none: storing is fenced."""
-        if self._collecting() is not None and _is_result(key):
-            return None
-        return super().get(key)
+    def _get_task_meta_for(self, task_id: Any) -> Any:
+        # While results are collected there are none to compare with: storing is fenced.
+        if self._collecting() is not None:
+            return {"status": PENDING, "result": None}
+        return super()._get_task_meta_for(task_id)
 
     def set(self, key: Any, value: Any, expires: Any = None, **retry_policy: Any) -> Any:
         """Store a key, or hold it back while results are collected."""
@@ -219,10 +219,11 @@ class CollectingBackend(RedisBackend):
             self._release(keys=[self.get_key_for_group(request.group, ".c")])
         return super().on_chord_part_return(request, *args, **kwargs)
 
-    def _get_result_meta(self, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
+    def _get_result_meta(
+        self, result: Any, state: str, traceback: Any, request: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         """Give what is stored of a result: Celery's own, and the times of a job beside it."""
-        meta = super()._get_result_meta(result, state, *args, **kwargs)
-        request = kwargs.get("request") or (args[1] if len(args) > 1 else None)
+        meta = super()._get_result_meta(result, state, traceback, request, *args, **kwargs)
         times = getattr(request, TIMES, None)
         if times is not None:
             if self._clock is None:

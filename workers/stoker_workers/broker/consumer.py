@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 # What a log line shows of a name that a producer made up.
 _SHOWN: Final = 80
-_EVENTS: Final = 1000
 
 
 class _Strategies(dict[str, Any]):
@@ -54,9 +53,6 @@ class JobConsumer(Consumer):
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Give the function that takes each message."""
         take = super().create_task_handler(*args, **kwargs)
-        if self.event_dispatcher:
-            # All events of one turn of the loop in one message: a batch makes many at once.
-            self.event_dispatcher.buffer_limit = _EVENTS
 
         def on_message(message: Any) -> None:
             try:

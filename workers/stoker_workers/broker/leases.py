@@ -57,6 +57,28 @@ def give_back_of(ledger: Ledger, worker_id: str) -> int:
     return _give_back(ledger, held, lambda _, routing_key: [routing_key])
 
 
+def give_back_doubted(ledger: Ledger, queues_of: QueuesOf) -> int:
+    """Give back what claims took whose answers were lost with their connection.
+
+    Nobody was told of it, so it would otherwise lie there until its lease lapses.
+
+    Args:
+        ledger: Of the process that claimed.
+        queues_of: Gives the queues that an exchange routes a key to.
+
+    Returns:
+        How many there were.
+    """
+    tags = ledger.doubted()
+    if not tags:
+        return 0
+    texts = ledger.client.hmget(ledger.table, tags)
+    held = {tag: text for tag, text in zip(tags, texts, strict=True) if text is not None}
+    done = _give_back(ledger, held, queues_of)
+    ledger.settled(tags)
+    return done
+
+
 def _give_back(ledger: Ledger, held: Mapping[str, bytes], queues_of: QueuesOf) -> int:
     messages = []
     for tag, text in held.items():

@@ -45,6 +45,7 @@ class Ledger:
         self._working: set[str] = set()
         self._ended: list[str] = []
         self._returning: list[str] = []
+        self._doubted: list[str] = []
         self._beat = client.register_script(BEAT)
         self._restore = client.register_script(RESTORE)
         self._thread: threading.Thread | None = None
@@ -65,6 +66,21 @@ class Ledger:
                     target=self._run, name="stoker-heartbeat", daemon=True
                 )
                 self._thread.start()
+
+    def doubt(self, tags: Iterable[str]) -> None:
+        """Note what a claim may have taken whose answer was lost with its connection."""
+        with self._lock:
+            self._doubted.extend(tags)
+
+    def doubted(self) -> list[str]:
+        """List what claims may have taken whose answers were lost."""
+        with self._lock:
+            return list(self._doubted)
+
+    def settled(self, tags: Sequence[str]) -> None:
+        """Note that nothing of these is in doubt any more."""
+        with self._lock:
+            del self._doubted[: len(tags)]
 
     def working(self, tag: str) -> None:
         """Note that the engine has taken a delivery in: a lost connection does not end it."""

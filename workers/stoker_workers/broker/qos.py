@@ -76,11 +76,7 @@ class QoS(stock.QoS):
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
         """Give back deliveries whose holder is silent; any worker does, a bounded number a time."""
         channel = self.channel
-
-        def queues_of(exchange: str, routing_key: str) -> list[str]:
-            return list(channel._lookup(exchange, routing_key)) if exchange else [routing_key]
-
-        done = give_back_lapsed(channel.ledger, channel.visibility_timeout, queues_of)
+        done = give_back_lapsed(channel.ledger, channel.visibility_timeout, channel.queues_of)
         if done:
             logger.warning("%d jobs of a silent worker went back to the queue", done)
 

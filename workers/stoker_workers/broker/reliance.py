@@ -46,6 +46,13 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     # Celery: what counts a chord's parts, and the key under which a worker claims the body.
     ("celery.backends.redis", "RedisBackend.on_chord_part_return"),
     ("celery.backends.redis", "RedisBackend.get_key_for_group"),
+    ("celery.backends.redis", "RedisBackend._get_result_meta"),
+    ("celery.backends.redis", "RedisBackend._get_task_meta_for"),
+    ("celery.backends.redis", "RedisBackend.get_key_for_task"),
+    ("celery.backends.redis", "RedisBackend.encode"),
+    # Celery: what sends events.
+    ("celery.events.dispatcher", "EventDispatcher._publish"),
+    ("celery.events.dispatcher", "EventDispatcher.send"),
     # Celery: the message that a producer sends.
     ("celery.app.amqp", "AMQP.as_task_v2"),
     # kombu: how a channel asks for messages and reads them.
@@ -58,6 +65,8 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     (_REDIS, "Channel._get_pool"),
     (_REDIS, "Channel._q_for_pri"),
     (_REDIS, "Channel._fanout_queues"),
+    (_REDIS, "Channel._put_fanout"),
+    (_REDIS, "Channel._get_publish_topics"),
     (_REDIS, "Channel()._queue_cycle"),
     (_VIRTUAL, "Channel._lookup"),
     (_VIRTUAL, "Channel()._active_queues"),

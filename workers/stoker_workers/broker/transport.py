@@ -21,6 +21,7 @@ import redis
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
 
+from stoker_workers.broker.leases import give_back_doubted
 from stoker_workers.broker.ledger import Ledger
 from stoker_workers.broker.qos import QoS
 from stoker_workers.broker.scripts import CLAIM
@@ -64,6 +65,8 @@ class Channel(stock.Channel):
     claim_limit = 256
     # What all tags of this worker begin with, so that its supervisor can give them back.
     worker_id = "unsupervised"
+    # How many clients have heard what was last sent to all; None if nothing was.
+    listeners: int | None = None
     from_transport_options = (
         *stock.Channel.from_transport_options,
         "claim_limit",
@@ -134,6 +137,8 @@ class Channel(stock.Channel):
         limit = self.claim_limit if credit is None else min(self.claim_limit, credit)
         if not lists or limit <= 0:
             return
+        if give_back_doubted(self.ledger, self.queues_of):
+            logger.warning("jobs of a claim that was cut off went back to the queue")
         self._claims += 1
         low_turn = limit < _LOW_TURN and self._claims % _LOW_TURN == 0
         self._claiming = lists
@@ -147,11 +152,18 @@ class Channel(stock.Channel):
             self.unacked_key,
             *(key for key, _ in lists),
             limit,
-            f"{self.tag_prefix}{self._claims}.",
+            self._claim_prefix(),
             limit // _LOW_TURN,
             int(low_turn),
             *(json.dumps(queue) for _, queue in lists),
         )
+
+    def _claim_prefix(self) -> str:
+        return f"{self.tag_prefix}{self._claims}."
+
+    def queues_of(self, exchange: str, routing_key: str) -> list[str]:
+        """Give the queues that an exchange routes a key to."""
+        return list(self._lookup(exchange, routing_key)) if exchange else [routing_key]
 
     def _brpop_read(self, **options: Any) -> Any:
         if not self._claiming:
@@ -168,6 +180,7 @@ class Channel(stock.Channel):
             self._claim_sha = ""  # the server was restarted
             raise Empty from None
         except self.connection_errors:
+            self.ledger.doubt(f"{self._claim_prefix()}{at + 1}" for at in range(self.claim_limit))
             self.client.connection.disconnect()
             raise
         finally:
@@ -175,7 +188,7 @@ class Channel(stock.Channel):
         if not flat:
             self._idle = True
             raise Empty
-        prefix = f"{self.tag_prefix}{self._claims}."
+        prefix = self._claim_prefix()
         claimed = [
             (f"{prefix}{at + 1}", *lists[flat[2 * at]], flat[2 * at + 1])
             for at in range(len(flat) // 2)
@@ -200,6 +213,18 @@ class Channel(stock.Channel):
                 # else would give them back.
                 self.ledger.give_back_soon([other for other, _, _, _ in claimed[at + 1 :]])
                 raise
+
+    def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
+        """Send to all who listen, and count them."""
+        if kwargs.get("_publish_batch") is not None:  # one of several that go out together
+            super()._put_fanout(exchange, message, routing_key, **kwargs)
+            return
+        payload = json.dumps(message)
+        with self.conn_or_acquire() as client:
+            self.listeners = sum(
+                client.publish(topic, payload)
+                for topic in self._get_publish_topics(exchange, routing_key)
+            )
 
     def _takes_replies(self) -> bool:
         """Tell whether a queue without acknowledgements is read: replies to a remote control."""

@@ -1,0 +1,66 @@
+"""What Celery's Redis backend stores of a result, to the letter, written more quickly.
+
+Celery asks its settings anew for each result, and encodes it the long way round.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from celery.backends.redis import RedisBackend
+from celery.states import SUCCESS
+
+
+class QuickBackend(RedisBackend):
+    """Celery's Redis backend, with the usual case of each step first."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Whether results say nothing of their jobs, and their times are in UTC.
+        self._plain = not self.app.conf.result_extended and str(self.app.timezone) == "UTC"
+
+    def get_key_for_task(self, task_id: Any, key: Any = "") -> Any:
+        """Name a result's key."""
+        if not key and type(task_id) is str and task_id:
+            return self.task_keyprefix + task_id.encode()
+        return super().get_key_for_task(task_id, key)
+
+    def encode(self, data: Any) -> Any:
+        """Write a result; what JSON alone cannot, such as a date, is left to kombu."""
+        if self.serializer == "json":
+            try:
+                return json.dumps(data, default=_as_json)
+            except (TypeError, ValueError):
+                pass
+        return super().encode(data)
+
+    def _get_result_meta(
+        self,
+        result: Any,
+        state: str,
+        traceback: Any,
+        request: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        if not self._plain or args or kwargs or state != SUCCESS or request is None:
+            return super()._get_result_meta(result, state, traceback, request, *args, **kwargs)
+        meta = {
+            "status": state,
+            "result": result,
+            "traceback": traceback,
+            "children": self.current_task_children(request),
+            "date_done": datetime.now(UTC).isoformat(),
+        }
+        if request.group:
+            meta["group_id"] = request.group
+        if request.parent_id:
+            meta["parent_id"] = request.parent_id
+        return meta
+
+
+def _as_json(value: Any) -> Any:
+    write = getattr(value, "__json__", None)
+    if write is None:
+        raise TypeError
+    return write()
