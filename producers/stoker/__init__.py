@@ -14,6 +14,13 @@ from stoker_tasks.audio import (
 )
 from stoker_tasks.errors import StokerError
 from stoker_tasks.image import ImageClassification, ImageClassificationParameters
+from stoker_tasks.image_words import (
+    ImageQuestion,
+    ImageToText,
+    ImageToTextParameters,
+    VisualQuestionAnswering,
+    VisualQuestionAnsweringParameters,
+)
 from stoker_tasks.job import Job
 from stoker_tasks.media import Media
 from stoker_tasks.result import Artifact, Failure, Result, Success, Timing
@@ -49,6 +56,9 @@ __all__ = [
     "FillMaskParameters",
     "ImageClassification",
     "ImageClassificationParameters",
+    "ImageQuestion",
+    "ImageToText",
+    "ImageToTextParameters",
     "Job",
     "JobHandle",
     "Media",
@@ -66,6 +76,8 @@ __all__ = [
     "Timing",
     "TokenClassification",
     "TokenClassificationParameters",
+    "VisualQuestionAnswering",
+    "VisualQuestionAnsweringParameters",
     "ZeroShotAudioClassification",
     "ZeroShotAudioClassificationParameters",
     "ZeroShotClassification",

@@ -29,6 +29,7 @@ MASKED = (
     "speech-by-frames",
     "audio-classification",
     "text-to-audio-tokens",
+    "visual-question-answering",
 )
 # Padding would change their answers, so that only equal lengths share a pass, or none.
 BUCKETED = (
@@ -38,6 +39,7 @@ BUCKETED = (
     "text-to-audio-spectrogram",
     "text2text-generation-with-a-forced-end",
     "translation",
+    "visual-question-answering-written",
 )
 # One task of each adapter.
 ALL_KINDS = (
@@ -55,9 +57,17 @@ ALL_KINDS = (
     "zero-shot-audio-classification",
     "text-to-audio-tokens",
     "text-to-audio-spectrogram",
+    "image-to-text",
+    "visual-question-answering",
 )
 GIVE_SOUND = ("text-to-audio-tokens", "text-to-audio-spectrogram")
-GIVE_TEXT = ("text-generation", "summarization", "speech-by-frames", "speech-whisper")
+GIVE_TEXT = (
+    "text-generation",
+    "summarization",
+    "speech-by-frames",
+    "speech-whisper",
+    "image-to-text",
+)
 # What differs between Whisper's jobs is where they are cut: of no account to short sounds.
 PARAMETRISED = tuple(
     name for name in ALL_KINDS if name not in ("speech-whisper", "text-to-audio-tokens")
@@ -135,7 +145,7 @@ def mask_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
             batch["attention_mask"] = torch.ones_like(batch["attention_mask"])
         return batch
 
-    for module in ("one_pass", "generation", "seq2seq", "sound", "speaking"):
+    for module in ("one_pass", "generation", "seq2seq", "sound", "speaking", "image_words"):
         monkeypatch.setattr(f"stoker_workers.models.adapters.{module}.stack", without_mask)
 
 

@@ -12,11 +12,20 @@ import pytest
 import torch
 import transformers
 
-from tests.tiny import audio, image, listening, rewriting, speaking, text, tokens
+from tests.tiny import (
+    audio,
+    image,
+    image_words,
+    listening,
+    rewriting,
+    speaking,
+    text,
+    tokens,
+)
 
 _SEED = 7
 
-FAMILIES = (text, rewriting, image, audio, listening, speaking)
+FAMILIES = (text, rewriting, image, image_words, audio, listening, speaking)
 BUILDERS: dict[str, Callable[[], list[Any]]] = {
     build.__name__: build for family in FAMILIES for build in family.BUILDERS
 }

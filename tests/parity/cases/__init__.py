@@ -1,12 +1,22 @@
 """Jobs of different callers that may share a forward pass, for each task, by family."""
 
-from tests.parity.cases import audio, generation, image, listening, rewriting, speaking, text
+from tests.parity.cases import (
+    audio,
+    generation,
+    image,
+    image_words,
+    listening,
+    rewriting,
+    speaking,
+    text,
+)
 
 CASES = (
     *text.CASES,
     *generation.CASES,
     *rewriting.CASES,
     *image.CASES,
+    *image_words.CASES,
     *audio.CASES,
     *listening.CASES,
     *speaking.CASES,

@@ -46,8 +46,10 @@ class Case:
 
 def for_pipeline(inputs: Any) -> Any:
     """Give inputs as the pipeline takes them: the bytes of files decoded."""
-    if isinstance(inputs, list) and isinstance(inputs[0], bytes):
+    if isinstance(inputs, list):
         return [for_pipeline(each) for each in inputs]
+    if isinstance(inputs, dict):
+        return {name: for_pipeline(each) for name, each in inputs.items()}
     if not isinstance(inputs, bytes):
         return inputs
     if inputs.startswith(b"RIFF"):

@@ -86,5 +86,6 @@ def test_tasks_that_take_a_file_are_known() -> None:
         "audio-classification",
         "automatic-speech-recognition",
         "image-classification",
+        "image-to-text",
         "zero-shot-audio-classification",
     }

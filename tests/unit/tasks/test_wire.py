@@ -99,6 +99,14 @@ INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy
             generate_kwargs=some(language=text, **generation),
         ),
     ),
+    "image-to-text": (
+        one_or_many(media),
+        some(prompt=text, max_new_tokens=positive, generate_kwargs=some(**generation)),
+    ),
+    "visual-question-answering": (
+        one_or_many(st.fixed_dictionaries({"image": media, "question": text})),
+        some(top_k=positive, truncation=maybe_bool),
+    ),
     "audio-classification": (one_or_many(media), some(top_k=positive)),
     "zero-shot-audio-classification": (
         one_or_many(media),
