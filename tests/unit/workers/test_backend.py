@@ -24,7 +24,7 @@ DONE = Success(
 
 @pytest.fixture
 def app(redis_url: str) -> Iterator[Celery]:
-    with make_worker_app(Settings(redis_url=redis_url)) as app:
+    with make_worker_app(Settings.model_validate({"redis_url": redis_url})) as app:
         yield app
 
 
@@ -58,7 +58,7 @@ def test_it_says_the_same_of_its_job(app: Celery, state: str, links: dict[str, s
 
 
 def test_it_says_of_its_job_what_the_settings_ask_for(redis_url: str) -> None:
-    app = make_worker_app(Settings(redis_url=redis_url))
+    app = make_worker_app(Settings.model_validate({"redis_url": redis_url}))
     app.conf.result_extended = True
     request = Context({"id": "j1", "task": "t", "hostname": "h", "kwargs": {}, "args": []})
 

@@ -16,7 +16,7 @@ from stoker_workers.broker import events
 
 @pytest.fixture
 def app(redis_url: str) -> Iterator[Celery]:
-    with make_worker_app(Settings(redis_url=redis_url)) as app:
+    with make_worker_app(Settings.model_validate({"redis_url": redis_url})) as app:
         yield app
 
 
@@ -63,7 +63,7 @@ def test_whoever_listens_hears_all_after_the_first_heartbeat(
     monkeypatch.setattr(events, "_ASK_SECONDS", 3600.0)
     send(dispatcher, "unheard")
     heard: list[str] = []
-    monitor = make_app(Settings(redis_url=redis_url))
+    monitor = make_app(Settings.model_validate({"redis_url": redis_url}))
     with monitor.connection_for_read() as given:
         receiver = monitor.events.Receiver(
             given, handlers={"task-received": lambda event: heard.append(event["uuid"])}
@@ -92,7 +92,7 @@ def test_without_heartbeats_an_event_asks_now_and_then(
 
 
 def test_on_kombus_own_transport_all_are_sent(redis_url: str, published: Any) -> None:
-    app = make_worker_app(Settings(redis_url=redis_url, transport="stock"))
+    app = make_worker_app(Settings.model_validate({"redis_url": redis_url, "transport": "stock"}))
     with app.connection_for_write() as connection:
         dispatcher = app.events.Dispatcher(connection, hostname="w@host", buffer_group={"task"})
         for at in range(5):
