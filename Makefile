@@ -17,7 +17,7 @@ setup: ## make .venv with all dependencies; done at once if it is there
 demo: setup ## real models on real texts, and answers that are checked
 	@.venv/bin/stoker demo $(ARGS)
 
-up: setup ## Redis, a worker and Flower, until Ctrl-C
+up: setup ## Redis, a worker, a courier and Flower, until Ctrl-C
 	@.venv/bin/stoker up $(ARGS)
 
 test: setup ## all tests

@@ -30,8 +30,10 @@ DEAD_EVENTS: Final = "stoker:webhooks:dead"
 ORIGINS: Final = "stoker:webhooks:origins"
 # Hash of origin to how often in a row it failed, and until when it is left alone.
 TROUBLE: Final = "stoker:webhooks:trouble"
-# Hash of endpoint (a URL) to when and why it was disabled, as JSON.
+# Sorted set of endpoints (URLs without their query) that said that they are gone, by time.
 DISABLED: Final = "stoker:webhooks:disabled"
+# There while a courier lives.
+COURIER: Final = "stoker:webhooks:courier"
 # The channel on which couriers hear of new events.
 WAKE: Final = "stoker:webhooks:wake"
 # Sum of the sizes of all artifacts, and a sorted set of their names by time of expiry.

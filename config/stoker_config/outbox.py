@@ -14,7 +14,10 @@ from stoker_tasks.event import Event
 # hours after its first, and a receiver that keeps failing is left alone in between.
 GIVE_UP_SECONDS: Final = 4 * DAY
 # Nothing stays for ever, even where no courier ever runs.
-_KEEP_SECONDS: Final = GIVE_UP_SECONDS + 3 * DAY
+KEEP_SECONDS: Final = GIVE_UP_SECONDS + 3 * DAY
+
+# A courier that has not looked for events for so long is dead.
+ALIVE_SECONDS: Final = 30
 
 FIELDS: Final = 7
 
@@ -30,7 +33,7 @@ local function emit(from)
   redis.call('HSET', key, 'origin', origin, 'job', ARGV[from + 2], 'type', ARGV[from + 3],
     'url', ARGV[from + 4], 'secret', ARGV[from + 5], 'body', ARGV[from + 6],
     'state', 'pending', 'tries', 0, 'created', now)
-  redis.call('EXPIRE', key, {_KEEP_SECONDS})
+  redis.call('EXPIRE', key, {KEEP_SECONDS})
   redis.call('ZADD', '{keys.PENDING}', now, id)
   redis.call('ZADD', '{keys.due("")}' .. origin, now, id)
   redis.call('ZADD', '{keys.ORIGINS}', 'LT', now, origin)

@@ -1,5 +1,6 @@
 """Submit typed jobs for Hugging Face pipelines and read their results: the producer's side."""
 
+from stoker import webhooks
 from stoker.client import Client
 from stoker.handle import JobHandle
 from stoker.status import CancelAnswer, State, Status
@@ -39,6 +40,7 @@ from stoker_tasks.text import (
     ZeroShotClassification,
     ZeroShotClassificationParameters,
 )
+from stoker_tasks.webhook import Webhook
 from stoker_tasks.wire import make_job
 
 __all__ = [
@@ -78,10 +80,12 @@ __all__ = [
     "TokenClassificationParameters",
     "VisualQuestionAnswering",
     "VisualQuestionAnsweringParameters",
+    "Webhook",
     "ZeroShotAudioClassification",
     "ZeroShotAudioClassificationParameters",
     "ZeroShotClassification",
     "ZeroShotClassificationParameters",
     "errors",
     "make_job",
+    "webhooks",
 ]

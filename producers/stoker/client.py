@@ -34,6 +34,7 @@ from stoker_tasks.wire import (
 )
 
 if TYPE_CHECKING:
+    from stoker.events import Webhooks
     from stoker_config.serving import Serving
 
 
@@ -286,6 +287,11 @@ class Client:
             Whether there was such a dead letter.
         """
         return dead.discard(self._server.redis, job_id)
+
+    @property
+    def webhooks(self) -> "Webhooks":
+        """The events of webhooks: list them, look at one, have some posted again."""
+        return self._server.webhooks
 
     def workers(self) -> "list[Serving]":
         """List the living workers and what they serve."""

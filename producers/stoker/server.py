@@ -16,6 +16,7 @@ from stoker_config.settings import Settings
 from stoker_tasks.wire import PRIORITIES
 
 if TYPE_CHECKING:
+    from stoker.events import Webhooks
     from stoker_config.artifacts import ArtifactStore
     from stoker_config.clock import ServerClock
     from stoker_config.serving import Registry
@@ -62,6 +63,11 @@ class Server:
         """Where payloads travel that are too large for a message."""
         return self._part("artifacts", self._make_artifacts)
 
+    @property
+    def webhooks(self) -> "Webhooks":
+        """What jobs tell their receivers."""
+        return self._part("webhooks", self._make_webhooks)
+
     def close(self) -> None:
         """Close all connections; they are opened again if they are used again."""
         with self._lock:
@@ -90,6 +96,11 @@ class Server:
         from stoker_config.clock import ServerClock
 
         return ServerClock(self.redis)
+
+    def _make_webhooks(self) -> "Webhooks":
+        from stoker.events import Webhooks
+
+        return Webhooks(self.redis)
 
     def _make_artifacts(self) -> "ArtifactStore":
         from stoker_config.stores import open_store

@@ -46,7 +46,7 @@ def test_it_is_valid_by_the_compose_specification() -> None:
     Draft202012Validator(schema).validate(loaded)
 
     # The schema lets any service through that has no field it does not know: is it one at all?
-    assert set(loaded["services"]) == {"redis", "worker-gpu", "worker-cpu", "flower"}
+    assert set(loaded["services"]) == {"redis", "worker-gpu", "worker-cpu", "courier", "flower"}
     for name, service in loaded["services"].items():
         assert set(service.get("depends_on", ())) <= set(loaded["services"]), name
         used = {volume.partition(":")[0] for volume in service.get("volumes", ())}
@@ -86,7 +86,9 @@ def test_only_the_gpu_worker_wants_a_gpu(services: dict[str, Any]) -> None:
         "environment"
     ]["STOKER_DEVICE"] == ("cuda:0")
     assert services["worker-cpu"]["profiles"] == ["cpu"]
-    assert not any("deploy" in services[name] for name in ("worker-cpu", "redis", "flower"))
+    assert not any(
+        "deploy" in services[name] for name in ("worker-cpu", "redis", "courier", "flower")
+    )
 
 
 # -- images ----------------------------------------------------------------------------------------
@@ -98,6 +100,7 @@ def test_only_the_gpu_worker_wants_a_gpu(services: dict[str, Any]) -> None:
         ("workers/Dockerfile", ""),
         ("producers/Dockerfile", "producer"),
         ("producers/Dockerfile", "monitor"),
+        ("producers/Dockerfile", "courier"),
     ],
 )
 def test_an_image_is_built_from_what_is_there_and_runs_as_nobody_special(
@@ -129,6 +132,7 @@ def test_images_of_compose_are_built_from_these_files(services: dict[str, Any]) 
     [
         ("producers/Dockerfile", "producer", False),
         ("producers/Dockerfile", "monitor", False),
+        ("producers/Dockerfile", "courier", False),
         ("workers/Dockerfile", "", True),
     ],
 )
@@ -269,6 +273,20 @@ def test_a_device_that_is_not_there_is_one_clear_line(
     # As root, Celery warns of that first.
     [line] = [line for line in log.read_text().splitlines() if "cannot start" in line]
     assert "the worker cannot start: there is no device 'cuda:7' here; there is: " in line
+
+
+def test_a_courier_becomes_healthy_and_ends_when_asked(
+    services: dict[str, Any], replaced: dict[str, str], redis: Service, tmp_path: Path
+) -> None:
+    service = Service(services["courier"], replaced)
+    log = tmp_path / "courier.log"
+    assert not service.is_healthy()
+    with service.running(log) as process:
+        wait_until(service.is_healthy, log)
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(30) == 0, log.read_text()
+    assert '"level": "info"' in log.read_text()
 
 
 def test_flower_becomes_healthy_and_asks_for_the_password(

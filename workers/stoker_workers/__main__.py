@@ -10,12 +10,12 @@ from pathlib import Path
 
 from stoker_config.logs import set_up
 from stoker_config.models_file import read_models_file
-from stoker_config.settings import use
+from stoker_config.secrets import SecretsError
+from stoker_config.settings import load_settings, use
 from stoker_tasks.errors import StokerError
 from stoker_tasks.wire import queue_name
 from stoker_workers.engine.served import parse_preload
 from stoker_workers.exits import USAGE
-from stoker_workers.supervisor import Supervisor
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="run the worker in this process, and end when it ends",
     )
+    commands.add_parser("webhooks", help="deliver what webhooks tell")
     commands.add_parser("doctor", help="print what this machine gives a worker, as JSON")
     resolve = commands.add_parser("resolve", help="tell as JSON which task a model is for")
     resolve.add_argument("model", help="a hub ID (org/name) or a folder")
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _doctor()
     if options.command == "resolve":
         return _resolve(options.model, options.revision)
+    if options.command == "webhooks":
+        return _deliver()
     return _work(options)
 
 
@@ -66,6 +69,8 @@ def _work(options: argparse.Namespace) -> int:
         return USAGE
     named = ["--name", options.name] if options.name else []
     if not options.unsupervised:
+        from stoker_workers.supervisor import Supervisor
+
         set_up(settings)
         command = [sys.executable, "-m", "stoker_workers", "worker", "--unsupervised", *named]
         return Supervisor(settings, command).run()
@@ -78,6 +83,18 @@ def _work(options: argparse.Namespace) -> int:
         *("--pool", "threads", "--concurrency", "1", "--without-gossip", "--without-mingle"),
     ]
     return os.execv(sys.executable, command)
+
+
+def _deliver() -> int:
+    from stoker_workers.webhooks.courier import run
+
+    settings = load_settings()
+    set_up(settings)
+    try:
+        return run(settings)
+    except SecretsError as error:
+        print(f"the courier cannot start: {error}", file=sys.stderr)  # noqa: T201
+        return USAGE
 
 
 def _doctor() -> int:

@@ -55,7 +55,7 @@ def up(
     flower: Annotated[bool, typer.Option(help="Run Flower, Celery's monitor.")] = True,
     flower_port: Annotated[int | None, typer.Option(help="Flower's port; a free one.")] = None,
 ) -> None:
-    """Run Redis, a worker and Flower on this machine until Ctrl-C or SIGTERM."""
+    """Run Redis, a worker, a courier and Flower on this machine until Ctrl-C or SIGTERM."""
     from stoker.local.stack import Plan, Stack
     from stoker.local.tally import Tally
 
@@ -68,7 +68,7 @@ def up(
         flower=flower,
         flower_port=flower_port,
     )
-    typer.echo("Starting Redis, a worker" + (" and Flower …" if flower else " …"))
+    typer.echo("Starting Redis, a worker, a courier" + (" and Flower …" if flower else " …"))
     with Stop() as stop:
         try:
             with Stack(plan, settings.cache_dir, stop) as stack:

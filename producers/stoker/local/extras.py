@@ -8,6 +8,7 @@ from stoker.local.errors import MissingExtra
 # One module that only the extra brings.
 _SIGNS: Final = {
     "worker": ("torch", "transformers"),
+    "courier": ("httpx2",),
     "monitor": ("flower",),
     "demo": ("gguf", "accelerate"),
 }
@@ -17,7 +18,7 @@ def require(*extras: str) -> None:
     """Make sure that extras are installed.
 
     Args:
-        *extras: Their names in the package's metadata: `worker`, `monitor`, `demo`.
+        *extras: Their names in the package's metadata: `worker`, `courier`, `monitor`, `demo`.
 
     Raises:
         MissingExtra: One is not; the message has the command that installs them.

@@ -1,8 +1,9 @@
-"""One Redis server, one worker and Flower on this machine, started and stopped in order."""
+"""One Redis server, one worker, one courier and Flower on this machine, started and stopped."""
 
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -19,6 +20,8 @@ from stoker_config.settings import Settings, child_environment
 
 # A worker that is asked to end finishes the batch that is on its device.
 WORKER_GRACE: Final = 60.0
+# A courier ends its attempts.
+COURIER_GRACE: Final = 30.0
 # Loading models from a slow disk takes this long, at most.
 _READY_SECONDS: Final = 600.0
 _LOOK_SECONDS: Final = 0.2
@@ -34,6 +37,7 @@ class Plan:
         preload: Models to load before it is ready, as `STOKER_PRELOAD` spells them.
         data: A folder in which Redis keeps queues and results between runs; nothing is kept if
             None.
+        courier: Settings of the courier alone, by name.
         flower: Whether to run Flower.
         flower_port: Flower's TCP port; a free one if None.
     """
@@ -42,6 +46,7 @@ class Plan:
     device: str = "auto"
     preload: str = ""
     data: Path | None = None
+    courier: Mapping[str, str] = field(default_factory=dict)
     flower: bool = True
     flower_port: int | None = None
 
@@ -86,6 +91,13 @@ class Stack:
             log=self.folder / "worker.log",
             grace=WORKER_GRACE,
         )
+        self._courier = Process(
+            "the courier",
+            [sys.executable, "-m", "stoker_workers", "webhooks"],
+            environment=child_environment(redis_url=self.redis_url, **plan.courier),
+            log=self.folder / "courier.log",
+            grace=COURIER_GRACE,
+        )
         self._client = connect(Settings.model_validate({"redis_url": self.redis_url}))
 
     def __enter__(self) -> Self:
@@ -124,6 +136,7 @@ class Stack:
             ProcessDied: Something has ended; the message has the last lines of its log.
         """
         self._worker.check()
+        self._courier.check()
         self._redis.check()
         if self.flower:
             self.flower.process.check()
@@ -140,7 +153,7 @@ class Stack:
             self._stop.pause(_LOOK_SECONDS)
 
     def stop_serving(self) -> Tally:
-        """End the worker and Flower, in this order.
+        """End the worker, the courier and Flower, in this order.
 
         The worker finishes the batch that it runs and gives the other jobs back to the queue.
 
@@ -148,6 +161,7 @@ class Stack:
             Where the jobs stand now.
         """
         self._worker.stop(self._stop.urgent)
+        self._courier.stop(self._stop.urgent)
         if self.flower:
             self.flower.process.stop(self._stop.urgent)
         return count(self._client, self._plan.pool)
@@ -155,6 +169,7 @@ class Stack:
     def stop(self) -> None:
         """End what still runs, Redis last, and remove its folder."""
         self._worker.stop(self._stop.urgent)
+        self._courier.stop(self._stop.urgent)
         if self.flower:
             self.flower.process.stop(self._stop.urgent)
         self._client.close()

@@ -18,7 +18,7 @@ import httpx2
 
 from stoker_workers.outside.addresses import Guard, Refused, Unresolved
 
-# Of an answer that does not come to an end, nothing is waited for longer than this.
+# Of an answer that does not come to an end, nothing is waited for longer than this, as a rule.
 _PAUSE_SECONDS: Final = 10.0
 # Bytes that are written between two looks at the clock.
 _PIECE: Final = 16_384
@@ -40,7 +40,9 @@ class Outside:
         self._given_tls = tls
 
     @contextmanager
-    def send(self, request: httpx2.Request, seconds: float) -> Iterator[httpx2.Response]:
+    def send(
+        self, request: httpx2.Request, seconds: float, pause: float = _PAUSE_SECONDS
+    ) -> Iterator[httpx2.Response]:
         """Send a request over a connection of its own, and give its answer while it is read.
 
         Args:
@@ -48,6 +50,7 @@ class Outside:
             seconds: How long all of it may take, until the last byte is read: not only the pauses
                 between two bytes. Asking for the host's addresses may take as long as the
                 system's resolver does.
+            pause: How long one step of it may take, such as waiting for the first byte.
 
         Yields:
             The answer, of which only the head is read: `iter_raw` reads the body. A redirect is
@@ -75,9 +78,7 @@ class Outside:
                 ),
                 headers=request.headers.raw,
                 content=request.read(),
-                extensions={
-                    "timeout": dict.fromkeys(("connect", "read", "write", "pool"), _PAUSE_SECONDS)
-                },
+                extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), pause)},
             ) as answer,
         ):
             assert isinstance(answer.stream, Iterable)

@@ -1,0 +1,320 @@
+"""The courier on a real Redis, with real receivers: nothing lost, nobody delayed by another."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from pydantic import SecretStr
+from standardwebhooks.webhooks import Webhook as Judge
+
+from stoker_config import keys, outbox
+from stoker_config.secrets import Secrets
+from stoker_config.settings import Settings
+from stoker_tasks import signature
+from stoker_tasks.event import Event, listener_of
+from stoker_tasks.result import Success
+from stoker_workers.outside.addresses import Guard
+from stoker_workers.outside.connection import Outside
+from stoker_workers.webhooks.courier import Courier
+from stoker_workers.webhooks.due import DueEvents, Noted
+from stoker_workers.webhooks.post import Post
+from tests.support.receiver import Posted, Reply, receiver
+from tests.support.until import until
+
+SECRET = signature.new_secret()
+OLD_SECRET = signature.new_secret()
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@contextmanager
+def running(redis_url: str, timeout: float = 5.0, **options: Any) -> Iterator[Courier]:
+    """Run a courier in this process."""
+    settings = Settings(
+        webhook_secret=SecretStr(f"{SECRET},{OLD_SECRET}"),
+        allowed_networks=options.pop("allowed", ("127.0.0.1",)),
+    )
+    with redis.Redis.from_url(redis_url) as client:
+        due = DueEvents(client, lease=options.pop("lease", 60.0), keep=600)
+        post = Post(Outside(Guard(settings.allowed_networks)), Secrets(settings), timeout)
+        courier = Courier(client, due, post, **{"slots": 16, "host_slots": 4, **options})
+        thread = threading.Thread(target=courier.run)
+        thread.start()
+        try:
+            yield courier
+        finally:
+            courier.stop()
+            thread.join()
+
+
+def tell(server: Any, url: str, job: str = "j", secret: str = "default") -> Event:
+    """Put the end of a job into the outbox."""
+    listener = listener_of({"webhook": {"url": url, "secret": secret}}, {})
+    assert listener is not None
+    event = listener.completed(job, Success(output=f"ü of {job}", task="t", model="m@local"))
+    assert event is not None
+    key = keys.result(event.job)
+    assert server.eval(outbox.TELL, 1, key, *outbox.fields(event)) == 1
+    return event
+
+
+def record(server: Any, event: Event) -> dict[str, str]:
+    return dict(server.hgetall(keys.event(event.id)))
+
+
+def attempts(server: Any, event: Event) -> list[dict[str, Any]]:
+    return [json.loads(each) for each in server.lrange(keys.attempts(event.id), 0, -1)]
+
+
+def state(server: Any, event: Event) -> str:
+    return record(server, event)["state"]
+
+
+def due_in(server: Any, event: Event) -> float:
+    """Seconds until an event is due, by the server's clock."""
+    seconds, micros = map(int, server.time())
+    return float(server.zscore(keys.due(event.origin), event.id)) - seconds - micros / 1e6
+
+
+def skip_the_wait(server: Any, event: Event) -> None:
+    """Make an event due now."""
+    server.zadd(keys.due(event.origin), {event.id: 0})
+    server.zadd(keys.ORIGINS, {event.origin: 0})
+    server.publish(keys.WAKE, "")
+
+
+def test_an_event_is_posted_at_once_and_both_secrets_verify_it(server: Any, redis_url: str) -> None:
+    with receiver() as here, running(redis_url):
+        event = tell(server, f"{here.url}?mine=1")
+        until(lambda: state(server, event) == "delivered")
+
+    [posted] = here.got
+    for secret in (SECRET, OLD_SECRET):
+        body = Judge(secret).verify(posted.body, posted.headers)
+    assert posted.path == "/hook?mine=1"
+    assert posted.id == event.id
+    assert posted.body == event.body.encode()
+    assert body["type"] == "job.completed"
+    assert body["data"]["result"]["output"] == "ü of j"
+    [attempt] = attempts(server, event)
+    assert (attempt["status"], attempt["error"]) == (204, None)
+    assert attempt["ms"] > 0
+    assert abs(attempt["at"] - time.time()) < 60
+    assert set(attempt) == {"at", "ms", "status", "error"}
+    assert server.zcard(keys.PENDING) == server.zcard(keys.due(event.origin)) == 0
+    assert server.zrange(keys.DELIVERED, 0, -1) == [event.id]
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 429, 500, 503])
+def test_all_but_2xx_is_posted_again_by_the_schedule(
+    server: Any, redis_url: str, status: int
+) -> None:
+    answer = Reply(status, {"location": "http://127.0.0.1:1/", "retry-after": "20"})
+    with receiver(lambda _: answer) as here, running(redis_url):
+        event = tell(server, here.url)
+        until(lambda: attempts(server, event))
+
+        # The receiver asked for more than the five seconds of the schedule.
+        assert 10 < due_in(server, event) <= 22
+    assert len(here.got) == 1
+    assert attempts(server, event)[0]["status"] == status
+    assert state(server, event) == "pending"
+
+
+def test_after_ten_attempts_an_event_is_given_up(server: Any, redis_url: str) -> None:
+    waits = []
+    with receiver(lambda _: Reply(418)) as here, running(redis_url):
+        event = tell(server, here.url)
+        for tries in range(1, 11):
+            until(lambda tries=tries: len(attempts(server, event)) == tries)  # type: ignore[misc]
+            if tries < 10:
+                waits.append(due_in(server, event))
+                skip_the_wait(server, event)
+
+    assert state(server, event) == "dead"
+    assert record(server, event)["why"] == "given_up"
+    assert server.zrange(keys.DEAD_EVENTS, 0, -1) == [event.id]
+    assert server.zcard(keys.due(event.origin)) == server.zcard(keys.PENDING) == 0
+    schedule = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    for waited, meant in zip(waits, schedule, strict=True):
+        assert meant - 20 < waited <= 1.1 * meant
+    # Each attempt is signed anew, under one ID.
+    assert {posted.id for posted in here.got} == {event.id}
+    for posted in here.got:
+        Judge(SECRET).verify(posted.body, posted.headers)
+
+
+def test_410_disables_the_endpoint_and_no_other(server: Any, redis_url: str) -> None:
+    def answer(posted: Posted) -> Reply:
+        return Reply(410 if posted.path.startswith("/hook?") else 200)
+
+    with receiver(answer) as here, running(redis_url):
+        gone = tell(server, f"{here.url}?a=1", "a")
+        until(lambda: state(server, gone) == "dead")
+        next_one = tell(server, f"{here.url}?b=2", "b")
+        until(lambda: state(server, next_one) == "dead")
+        other = tell(server, f"{here.url}/other", "c")
+        until(lambda: state(server, other) == "delivered")
+
+    assert record(server, gone)["why"] == "gone"
+    assert record(server, next_one)["why"] == "disabled"
+    assert not here.of(next_one.id)
+    assert server.zrange(keys.DISABLED, 0, -1) == [here.url]
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "error"),
+    [
+        ("http://127.0.0.1:1/", "default", "connection"),
+        ("http://10.0.0.1/", "default", "not_allowed"),
+        ("http://169.254.169.254/latest/", "default", "not_allowed"),
+        ("http://nobody.invalid/", "default", "unresolved"),
+        ("https://127.0.0.1:{port}/", "default", "tls"),
+        ("http://127.0.0.1:{port}/", "nobody", "no_secret"),
+    ],
+)
+def test_what_went_wrong_is_noted_and_the_event_waits(
+    server: Any, redis_url: str, url: str, secret: str, error: str
+) -> None:
+    with receiver() as here, running(redis_url):
+        port = here.url.split(":")[2].partition("/")[0]
+        event = tell(server, url.replace("{port}", port), secret=secret)
+        until(lambda: attempts(server, event))
+
+    assert attempts(server, event)[0]["error"] == error
+    assert state(server, event) == "pending"
+    assert not here.got
+
+
+def test_a_receiver_that_does_not_answer_is_not_waited_for(server: Any, redis_url: str) -> None:
+    release = threading.Event()
+
+    def hang(_: Posted) -> Reply:
+        release.wait(30)
+        return Reply()
+
+    with receiver(hang) as here, running(redis_url, timeout=0.3):
+        event = tell(server, here.url)
+        until(lambda: attempts(server, event))
+        release.set()
+
+    assert attempts(server, event)[0]["error"] == "timeout"
+
+
+def test_a_slow_receiver_has_few_slots_and_delays_nobody(server: Any, redis_url: str) -> None:
+    release = threading.Event()
+    at_once, most = 0, 0
+    lock = threading.Lock()
+
+    def hang(_: Posted) -> Reply:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        release.wait(30)
+        with lock:
+            at_once -= 1
+        return Reply()
+
+    with receiver(hang) as slow, receiver() as quick, running(redis_url, timeout=20):
+        held = [tell(server, slow.url, f"slow {at}") for at in range(12)]
+        until(lambda: len(slow.got) == 4)
+        events = [tell(server, quick.url, f"quick {at}") for at in range(40)]
+        until(lambda: all(state(server, event) == "delivered" for event in events))
+
+        assert len(slow.got) == 4
+        release.set()
+        until(lambda: all(state(server, event) == "delivered" for event in held))
+    assert most == 4
+
+
+def test_a_receiver_that_keeps_failing_is_left_alone_and_then_tried_with_one(
+    server: Any, redis_url: str
+) -> None:
+    well = threading.Event()
+
+    def answer(_: Posted) -> Reply:
+        return Reply(200 if well.is_set() else 500)
+
+    with receiver(answer) as here, running(redis_url, host_slots=1):
+        events = [tell(server, here.url, f"{at}") for at in range(30)]
+        until(lambda: server.hget(keys.TROUBLE, events[0].origin) or "")
+        # Five failures, and then one more each time that it is tried again.
+        until(lambda: int(server.hget(keys.TROUBLE, events[0].origin).split(":")[0]) >= 6)
+        assert len(here.got) < 10
+        assert sum(not attempts(server, event) for event in events) > 15
+        well.set()
+        until(lambda: not server.hexists(keys.TROUBLE, events[0].origin))
+        for event in events:
+            skip_the_wait(server, event)
+        until(lambda: all(state(server, event) == "delivered" for event in events))
+
+
+def test_what_a_courier_leaves_behind_is_another_ones_when_its_lease_lapses(
+    server: Any, redis_url: str
+) -> None:
+    with receiver() as here, redis.Redis.from_url(redis_url) as client:
+        event = tell(server, here.url)
+        # It dies between taking the event and noting what became of it.
+        dead = DueEvents(client, lease=1.0, keep=600)
+        [leased] = dead.claim(8, 0, 8, {})
+        with running(redis_url):
+            until(lambda: state(server, event) == "delivered")
+
+        # What it says too late changes nothing.
+        assert not dead.note(leased, Noted(outcome="again", attempt={}, delay=1.0))
+    assert state(server, event) == "delivered"
+    assert len(attempts(server, event)) == 1
+
+
+def test_what_has_waited_for_days_is_given_up_and_what_is_over_forgotten(
+    server: Any, redis_url: str
+) -> None:
+    event, over = tell(server, "http://127.0.0.1:9/"), tell(server, "http://127.0.0.1:9/", "over")
+    server.zadd(keys.PENDING, {event.id: 1})
+    server.zadd(keys.DELIVERED, {over.id: 1})
+    server.zrem(keys.PENDING, over.id)
+    server.delete(keys.event(over.id))
+
+    with redis.Redis.from_url(redis_url) as client:
+        assert DueEvents(client, lease=60, keep=600).sweep() == 1
+
+    assert record(server, event)["why"] == "given_up"
+    assert 0 < server.ttl(keys.event(event.id)) <= 600
+    assert server.zcard(keys.DELIVERED) == 0
+    # The next claim finds nothing of either.
+    with redis.Redis.from_url(redis_url) as client:
+        assert DueEvents(client, lease=60, keep=600).claim(8, 0, 8, {}) == []
+    assert not server.exists(keys.ORIGINS)
+
+
+def test_an_event_is_told_once_however_often_its_job_ends(server: Any) -> None:
+    event = tell(server, "http://127.0.0.1:9/")
+
+    assert server.eval(outbox.TELL, 1, keys.result("j"), *outbox.fields(event)) == 0
+    server.set(keys.result("k"), "x")
+    assert server.eval(outbox.TELL, 1, keys.result("k"), *outbox.fields(event)) == 0
+
+
+def test_secrets_are_read_again_when_their_file_changes(tmp_path: Path) -> None:
+    settings = Settings(webhook_secrets=tmp_path / "secrets.json")
+    courier, operator = Secrets(settings), Secrets(settings)
+
+    assert courier.keys("shop") == []
+    first = operator.add("shop")
+    assert courier.keys("shop") == [signature.key_of(first)]
+    second = operator.add("shop")
+    assert courier.keys("shop") == [signature.key_of(second), signature.key_of(first)]
+    assert operator.retire("shop") == 1
+    assert courier.keys("shop") == [signature.key_of(second)]
+    assert (tmp_path / "secrets.json").stat().st_mode & 0o077 == 0

@@ -1,0 +1,1 @@
+"""Webhooks are delivered here: a process of its own, with neither a model nor Celery."""

@@ -1,0 +1,130 @@
+"""One attempt: an event is signed, posted, and judged by its receiver's answer."""
+
+import ssl
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx2
+
+from stoker_config.secrets import Secrets, SecretsError
+from stoker_tasks import signature
+from stoker_workers.outside.addresses import Refused, Unresolved
+from stoker_workers.outside.connection import Outside
+from stoker_workers.webhooks.due import Leased, Noted
+from stoker_workers.webhooks.schedule import next_delay, retry_after
+
+_MS: Final = 1000.0
+_GONE: Final = 410
+_TOO_MANY: Final = 429
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How a receiver took an event.
+
+    Attributes:
+        status: The HTTP status; None if none came.
+        error: Why none came: `timeout`, `connection`, `tls`, `unresolved`, `not_allowed` or
+            `no_secret`.
+        retry_after: For how many seconds it asked to be left alone.
+    """
+
+    status: int | None = None
+    error: str | None = None
+    retry_after: float | None = None
+
+
+class Post:
+    """Posts events. Safe for threads.
+
+    Args:
+        outside: The guarded way to receivers.
+        secrets: What signs events.
+        timeout: Seconds for one attempt.
+    """
+
+    def __init__(self, outside: Outside, secrets: Secrets, timeout: float) -> None:
+        self._outside = outside
+        self._secrets = secrets
+        self._timeout = timeout
+
+    def __call__(self, event: Leased) -> Noted:
+        """Make one attempt. Raises nothing: whatever happens is noted."""
+        at, began = time.time(), time.monotonic()
+        answer = self._answer(event)
+        shown: dict[str, Any] = {
+            "at": round(at, 3),
+            "ms": round((time.monotonic() - began) * _MS, 1),
+            "status": answer.status,
+            "error": answer.error,
+        }
+        return judge(event, answer, shown)
+
+    def _answer(self, event: Leased) -> Answer:
+        try:
+            keys = self._secrets.keys(event.secret)
+        except SecretsError:
+            keys = []
+        if not keys:
+            return Answer(error="no_secret")
+        request = httpx2.Request(
+            "POST",
+            event.url,
+            headers={
+                "content-type": "application/json",
+                "user-agent": "Stoker (Standard Webhooks 1.0.0)",
+                **signature.headers(keys, event.id, int(time.time()), event.body),
+            },
+            content=event.body,
+        )
+        try:
+            with self._outside.send(request, self._timeout, pause=self._timeout) as response:
+                return Answer(
+                    status=response.status_code,
+                    retry_after=retry_after(response.headers.get("retry-after")),
+                )
+        except Refused:
+            return Answer(error="not_allowed")
+        except Unresolved:
+            return Answer(error="unresolved")
+        except httpx2.TimeoutException:
+            return Answer(error="timeout")
+        except (httpx2.TransportError, ssl.SSLError, OSError) as error:
+            return Answer(error="tls" if _is_tls(error) else "connection")
+
+
+def judge(event: Leased, answer: Answer, shown: dict[str, Any]) -> Noted:
+    """Say where an answer leaves an event.
+
+    Args:
+        event: The event.
+        answer: The answer.
+        shown: What is to be shown of the attempt.
+    """
+    status = answer.status
+    if status is not None and 200 <= status < 300:
+        return Noted(outcome="delivered", attempt=shown, origin="well")
+    if status == _GONE:
+        return Noted(outcome="gone", attempt=shown, origin="well")
+    hurt = status is None or status >= 500 or status == _TOO_MANY
+    delay = next_delay(event.tries + 1, answer.retry_after)
+    return Noted(
+        outcome="given_up" if delay is None else "again",
+        attempt=shown,
+        delay=delay or 0.0,
+        # What our own operator did not allow or provide says nothing of the receiver.
+        origin=""
+        if answer.error in {"not_allowed", "no_secret"}
+        else ("trouble" if hurt else "well"),
+        pause=(answer.retry_after or 0.0) if hurt else 0.0,
+    )
+
+
+def _is_tls(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
