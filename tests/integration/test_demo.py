@@ -6,8 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,25 +20,14 @@ from stoker.demo.models import ChatModel, embedding_model
 from stoker.demo.producer import chat_job, paragraph_job, question_job, watch
 from stoker.demo.questions import PROMPT, QUESTIONS
 from stoker.demo.report import measure
-from stoker.local.errors import FetchFailed
 from stoker.local.stack import Plan, Stack
 from stoker.local.stop import Stop
 from stoker_config.settings import child_environment
+from tests.support.packages import fetching
 from tests.support.worker import ROOT, environment
 from tests.tiny.fixture import TinyModel, tiny
 
 __all__ = ["tiny"]
-
-
-@contextmanager
-def fetching() -> Iterator[None]:
-    """Skip where a package can be fetched neither from the cache nor from the package index."""
-    try:
-        yield
-    except FetchFailed as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from stoker_config.logs import set_up
 from stoker_config.models_file import read_models_file
@@ -16,6 +17,11 @@ from stoker_tasks.errors import StokerError
 from stoker_tasks.wire import queue_name
 from stoker_workers.engine.served import parse_preload
 from stoker_workers.exits import USAGE
+
+_CONVERSIONS: Final = {
+    "convert-gguf": "a GGUF file",
+    "convert-whisper": "the folder of a CTranslate2 (faster-whisper) model",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,12 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     resolve = commands.add_parser("resolve", help="tell as JSON which task a model is for")
     resolve.add_argument("model", help="a hub ID (org/name) or a folder")
     resolve.add_argument("--revision", help="a branch, tag or commit of the hub")
-    convert = commands.add_parser("convert-gguf", help="turn a GGUF file into a model folder")
-    convert.add_argument("source", type=Path)
-    convert.add_argument("folder", type=Path)
+    for name, what in _CONVERSIONS.items():
+        convert = commands.add_parser(name, help=f"turn {what} into a model folder")
+        convert.add_argument("source", type=Path)
+        convert.add_argument("folder", type=Path)
     options = parser.parse_args(argv)
-    if options.command == "convert-gguf":
-        return _convert(options.source, options.folder)
+    if options.command in _CONVERSIONS:
+        return _convert(options.command, options.source, options.folder)
     if options.command == "doctor":
         return _doctor()
     if options.command == "resolve":
@@ -115,9 +122,10 @@ def _resolve(model: str, revision: str | None) -> int:
     return 0
 
 
-def _convert(source: Path, folder: Path) -> int:
-    from stoker_workers.models.gguf import convert
+def _convert(command: str, source: Path, folder: Path) -> int:
+    from stoker_workers.models import ctranslate2, gguf
 
+    convert = gguf.convert if command == "convert-gguf" else ctranslate2.convert
     convert(source, folder)
     return 0
 

@@ -1,8 +1,5 @@
 """A GGUF file becomes a folder that loads like any other model, converted once."""
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
@@ -10,6 +7,7 @@ import transformers
 from transformers.utils import logging as transformers_logging
 
 from stoker_tasks.errors import ModelLoadFailed
+from stoker_workers.models.converted import make_folder
 
 
 def convert(gguf_path: Path, out_dir: Path) -> Path:
@@ -28,24 +26,7 @@ def convert(gguf_path: Path, out_dir: Path) -> Path:
     Raises:
         ModelLoadFailed: The file cannot be read, or holds no such model.
     """
-    if out_dir.is_dir():
-        return out_dir
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
-    try:
-        _convert(gguf_path, making)
-        # A worker may run as another user than the one who converts.
-        making.chmod(0o755)
-        for file in making.iterdir():
-            file.chmod(0o644)
-        os.rename(making, out_dir)
-    except OSError:
-        # Another process was faster.
-        if not out_dir.is_dir():
-            raise
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-    return out_dir
+    return make_folder(out_dir, lambda folder: _convert(gguf_path, folder))
 
 
 def _convert(gguf_path: Path, folder: Path) -> None:
