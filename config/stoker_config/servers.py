@@ -1,12 +1,16 @@
 """Connections to the Redis server that the settings name."""
 
-from typing import Any
+from typing import Any, Final
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from stoker_config.settings import Settings
+
+# Seconds without an answer after which a connection counts as lost: else a path that drops packets
+# without a word would hold a heartbeat until the kernel gives up, a quarter of an hour later.
+ANSWER_SECONDS: Final = 30.0
 
 
 def connect(settings: Settings, *, patient: bool = False) -> Any:
@@ -26,5 +30,31 @@ def connect(settings: Settings, *, patient: bool = False) -> Any:
     if patient:
         options["retry"] = Retry(ExponentialBackoff(cap=2.0, base=0.05), -1)
     return redis.Redis.from_url(
-        settings.redis, health_check_interval=30, socket_connect_timeout=10, **options
+        settings.redis,
+        health_check_interval=30,
+        socket_connect_timeout=10,
+        socket_timeout=ANSWER_SECONDS,
+        **options,
     )
+
+
+def refuse_cluster(client: Any) -> None:
+    """Refuse a Redis Cluster, whose nodes each hold a part of the keys.
+
+    Args:
+        client: A redis-py client.
+
+    Raises:
+        ValueError: The server is a node of a cluster.
+        redis.ConnectionError: The server cannot be reached.
+    """
+    try:
+        enabled = client.info("cluster").get("cluster_enabled")
+    except redis.ResponseError:  # a user who may not ask
+        return
+    if enabled:
+        raise ValueError(
+            "redis_url names a node of a Redis Cluster, which Stoker does not support: a batch is "
+            "taken, stored and acknowledged in single steps over keys that a cluster spreads over "
+            "its nodes. Use one server (a primary with replicas is one)"
+        )

@@ -154,6 +154,8 @@ def _make_app(settings: Settings) -> Any:
 
 
 def _connect(settings: Settings) -> Any:
-    from stoker_config.servers import connect
+    from stoker_config.servers import connect, refuse_cluster
 
-    return connect(settings)
+    client = connect(settings)
+    refuse_cluster(client)
+    return client

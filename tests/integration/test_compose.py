@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import signal
-import socket
 import time
 import tomllib
 import urllib.error
@@ -22,6 +21,7 @@ from stoker import Client, Failure, FeatureExtraction
 from stoker_workers.broker import step
 from tests.support import compose, dockerfile
 from tests.support.compose import Service
+from tests.support.ports import free_port
 from tests.support.worker import ROOT
 
 PASSWORD = "a1b2c3d4e5f6"
@@ -175,13 +175,6 @@ def everything_needed(extras: set[str]) -> set[str]:
 
 
 # -- services --------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stoker import Client
 from stoker_config.settings import Settings
@@ -53,7 +54,21 @@ def environment(redis_url: str, **settings: object) -> dict[str, str]:
 
 
 @contextmanager
-def worker(
+def worker(redis_url: str, folder: Path, **options: Any) -> Iterator[Worker]:
+    """Run a worker until the context ends; it has announced itself when the context begins.
+
+    Args:
+        redis_url: Its server.
+        folder: Where its log goes.
+        **options: See `launched`.
+    """
+    with launched(redis_url, folder, **options) as running:
+        _wait_until_announced(redis_url, running)
+        yield running
+
+
+@contextmanager
+def launched(
     redis_url: str,
     folder: Path,
     *,
@@ -63,7 +78,7 @@ def worker(
     name: str = "w1",
     **settings: object,
 ) -> Iterator[Worker]:
-    """Run a worker until the context ends; it has announced itself when the context begins.
+    """Start a worker, and kill it when the context ends.
 
     Args:
         redis_url: Its server.
@@ -89,7 +104,6 @@ def worker(
         )
     running = Worker(process, log, node)
     try:
-        _wait_until_announced(redis_url, running)
         yield running
     finally:
         if process.poll() is None:

@@ -14,7 +14,7 @@ from celery.exceptions import ImproperlyConfigured
 
 from stoker_config import keys
 from stoker_config.clock import ServerClock
-from stoker_config.servers import connect
+from stoker_config.servers import connect, refuse_cluster
 from stoker_config.serving import Registry, Serving
 from stoker_config.settings import Settings
 from stoker_tasks.errors import StokerError
@@ -88,6 +88,13 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             # Every call of the engine may be repeated; while the server is away, results wait.
             self.client = connect(settings, patient=True)
             self.quick = connect(settings)
+            try:
+                refuse_cluster(self.quick)
+            except ValueError as error:
+                logger.critical("the worker cannot start: %s", error)
+                raise SystemExit(CONFIG) from None
+            except redis.RedisError:
+                pass  # away for now; Celery waits for it, and says so
             # Read in the event loop as well, which must not wait for an absent server.
             self.clock = ServerClock(self.quick)
             outlet = CeleryOutlet(self.calls, self.client, self.clock)

@@ -21,6 +21,7 @@ import redis
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
 
+from stoker_config.servers import ANSWER_SECONDS
 from stoker_workers.broker.leases import give_back_doubted
 from stoker_workers.broker.ledger import Ledger
 from stoker_workers.broker.qos import QoS
@@ -93,7 +94,9 @@ class Channel(stock.Channel):
         info = self.connection.client
         key = (os.getpid(), info.hostname, info.port, info.virtual_host, self.unacked_key)
         if key not in _ledgers:
-            client = redis.Redis(connection_pool=self._get_pool())
+            pool = self._get_pool()
+            pool.connection_kwargs["socket_timeout"] = ANSWER_SECONDS
+            client = redis.Redis(connection_pool=pool)
             _ledgers[key] = Ledger(
                 client, self.unacked_index_key, self.unacked_key, self.visibility_timeout
             )
