@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from stoker import dead, results
+from stoker import dead
 from stoker.admission import Admission
 from stoker.cancel import cancel
 from stoker.dead import DeadLetter
@@ -15,7 +15,6 @@ from stoker.payload import pack
 from stoker.publish import Message, publish
 from stoker.server import Server, url_of
 from stoker.status import CancelAnswer, Status, ask, tell
-from stoker_config import keys
 from stoker_config.artifacts import fetch
 from stoker_config.settings import Settings
 from stoker_tasks.catalog import find
@@ -202,23 +201,9 @@ class Client:
         Raises:
             TimeoutError: It was not finished in time.
         """
-        from celery.exceptions import TimeoutError as CeleryTimeoutError
-
-        key = keys.result(job_id)
-        result = results.read(self._server.redis.get(key))
-        if result is None:
-            try:
-                # Celery is told by a message when the result is there; it is read as it is stored.
-                # A task of the app's own may wait here: it holds no worker that the job needs.
-                self._server.app.AsyncResult(job_id).get(
-                    timeout=timeout, propagate=False, disable_sync_subtasks=False
-                )
-            except CeleryTimeoutError:
-                raise TimeoutError(f"job {job_id} was not finished within {timeout} s") from None
-            result = results.read(self._server.redis.get(key))
-        if result is None:
-            raise TimeoutError(f"the result of job {job_id} expired while it was waited for")
-        return result
+        for _, result in self._server.listener.results([job_id], timeout):
+            return result
+        raise AssertionError("unreachable")
 
     def as_completed(
         self, handles: Sequence[JobHandle], timeout: float | None = None
@@ -230,13 +215,13 @@ class Client:
             timeout: Seconds to wait for all of them; for ever if None.
 
         Yields:
-            Each job's handle and result, in the order in which they are found.
+            Each job's handle and result, in the order in which they come.
 
         Raises:
             TimeoutError: Some were not finished in time.
         """
         by_id = {handle.id: handle for handle in handles}
-        for job_id, result in results.as_completed(self._server.redis, list(by_id), timeout):
+        for job_id, result in self._server.listener.results(list(by_id), timeout):
             yield by_id[job_id], result
 
     def upload(self, file: bytes | Path) -> Media:

@@ -17,6 +17,7 @@ from stoker_tasks.wire import PRIORITIES
 
 if TYPE_CHECKING:
     from stoker.events import Webhooks
+    from stoker.listener import Listener
     from stoker_config.artifacts import ArtifactStore
     from stoker_config.clock import ServerClock
     from stoker_config.serving import Registry
@@ -54,6 +55,11 @@ class Server:
         return self._part("registry", self._make_registry)
 
     @property
+    def listener(self) -> "Listener":
+        """What waits for results."""
+        return self._part("listener", self._make_listener)
+
+    @property
     def clock(self) -> "ServerClock":
         """The server's clock."""
         return self._part("clock", self._make_clock)
@@ -72,6 +78,8 @@ class Server:
         """Close all connections; they are opened again if they are used again."""
         with self._lock:
             parts, self._parts = self._parts, {}
+        if "listener" in parts:
+            parts["listener"].close()
         if "redis" in parts:
             parts["redis"].close()
         if "app" in parts:
@@ -91,6 +99,11 @@ class Server:
         from stoker_config.serving import Registry
 
         return Registry(self.redis)
+
+    def _make_listener(self) -> "Listener":
+        from stoker.listener import Listener
+
+        return Listener(self.redis)
 
     def _make_clock(self) -> "ServerClock":
         from stoker_config.clock import ServerClock
