@@ -40,6 +40,7 @@ from stoker_tasks.text import (
     ZeroShotClassification,
     ZeroShotClassificationParameters,
 )
+from stoker_tasks.video import VideoClassification, VideoClassificationParameters
 from stoker_tasks.webhook import Webhook
 from stoker_tasks.wire import make_job
 
@@ -78,6 +79,8 @@ __all__ = [
     "Timing",
     "TokenClassification",
     "TokenClassificationParameters",
+    "VideoClassification",
+    "VideoClassificationParameters",
     "VisualQuestionAnswering",
     "VisualQuestionAnsweringParameters",
     "Webhook",

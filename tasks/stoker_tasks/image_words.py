@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.media import MediaInput
+from stoker_tasks.media import FORMS, MediaInput
 from stoker_tasks.spec import TaskSpec
 
 _POINT: Final = (
@@ -96,8 +96,7 @@ TASKS = (
     TaskSpec(
         job=ImageToText,
         summary="say what images show, or write down what is written in them",
-        inputs='the bytes of an image file (in Python bytes or a pathlib.Path, as JSON {"base64"} '
-        'or {"uri"}), or a list of these',
+        inputs=f"the bytes of an image file ({FORMS}), or a list of these",
         output=list[Caption],
         forward_parameters=GENERATION | {"max_new_tokens", "generate_kwargs"},
         aliases=("image-captioning",),
@@ -108,8 +107,8 @@ TASKS = (
     TaskSpec(
         job=VisualQuestionAnswering,
         summary="answer questions about images",
-        inputs='{"image", "question"}, the image as the bytes of its file (in Python bytes or a '
-        'pathlib.Path, as JSON {"base64"} or {"uri"}), or a list of these',
+        inputs='{"image", "question"}, the image as the bytes of its file '
+        f"({FORMS}), or a list of these",
         output=list[ImageAnswer],
         aliases=("vqa",),
         hand_over=lambda output: _first(output, "answer"),

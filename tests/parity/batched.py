@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import random
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,19 @@ def pipeline_alone(task: str, folder: str) -> Any:
     pipeline = transformers.pipeline(
         task, model=folder, device="cpu", dtype=torch.float32, **extras
     )
+    if task == "video-classification":
+        return lambda inputs, **given: _from_files(pipeline, inputs, given)
     return _Speaking(pipeline) if task == "text-to-audio" else pipeline
+
+
+def _from_files(pipeline: Any, inputs: Any, given: Mapping[str, Any]) -> Any:
+    """Let the pipeline read films, which it takes as paths only."""
+    if isinstance(inputs, list):
+        return [_from_files(pipeline, each, given) for each in inputs]
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        file.write(inputs)
+        file.flush()
+        return pipeline(file.name, **given)
 
 
 class _Speaking:

@@ -59,6 +59,7 @@ ALL_KINDS = (
     "text-to-audio-spectrogram",
     "image-to-text",
     "visual-question-answering",
+    "video-classification",
 )
 GIVE_SOUND = ("text-to-audio-tokens", "text-to-audio-spectrogram")
 GIVE_TEXT = (

@@ -21,11 +21,12 @@ from tests.tiny import (
     speaking,
     text,
     tokens,
+    video,
 )
 
 _SEED = 7
 
-FAMILIES = (text, rewriting, image, image_words, audio, listening, speaking)
+FAMILIES = (text, rewriting, image, image_words, video, audio, listening, speaking)
 BUILDERS: dict[str, Callable[[], list[Any]]] = {
     build.__name__: build for family in FAMILIES for build in family.BUILDERS
 }

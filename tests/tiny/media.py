@@ -1,8 +1,9 @@
-"""Images and sounds as files, for models that look or listen."""
+"""Images, sounds and films as files, for models that look or listen."""
 
 import io
 from typing import Any
 
+import av
 import numpy as np
 import soundfile
 from PIL import Image, ImageDraw
@@ -39,4 +40,17 @@ def sound(samples: "np.ndarray[Any, Any]", rate: int = RATE, form: str = "WAV") 
     """Samples as a file, without a loss."""
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format=form, subtype="FLOAT" if form == "WAV" else None)
+    return buffer.getvalue()
+
+
+def film(frames: int, width: int, height: int, seed: int) -> bytes:
+    """Pictures, one after the other, as an MP4 file."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            image = Image.open(io.BytesIO(picture(width, height, 100 * seed + number)))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from tests.parity.cases import (
     rewriting,
     speaking,
     text,
+    video,
 )
 
 CASES = (
@@ -17,6 +18,7 @@ CASES = (
     *rewriting.CASES,
     *image.CASES,
     *image_words.CASES,
+    *video.CASES,
     *audio.CASES,
     *listening.CASES,
     *speaking.CASES,

@@ -45,12 +45,12 @@ class Case:
 
 
 def for_pipeline(inputs: Any) -> Any:
-    """Give inputs as the pipeline takes them: the bytes of files decoded."""
+    """Give inputs as the pipeline takes them: the bytes of images and sounds decoded."""
     if isinstance(inputs, list):
         return [for_pipeline(each) for each in inputs]
     if isinstance(inputs, dict):
         return {name: for_pipeline(each) for name, each in inputs.items()}
-    if not isinstance(inputs, bytes):
+    if not isinstance(inputs, bytes) or inputs[4:8] == b"ftyp":
         return inputs
     if inputs.startswith(b"RIFF"):
         return soundfile.read(io.BytesIO(inputs), dtype="float32")[0]

@@ -87,5 +87,6 @@ def test_tasks_that_take_a_file_are_known() -> None:
         "automatic-speech-recognition",
         "image-classification",
         "image-to-text",
+        "video-classification",
         "zero-shot-audio-classification",
     }

@@ -107,6 +107,10 @@ INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy
         one_or_many(st.fixed_dictionaries({"image": media, "question": text})),
         some(top_k=positive, truncation=maybe_bool),
     ),
+    "video-classification": (
+        one_or_many(media),
+        some(top_k=positive, num_frames=st.integers(1, 64), frame_sampling_rate=st.just(2)),
+    ),
     "audio-classification": (one_or_many(media), some(top_k=positive)),
     "zero-shot-audio-classification": (
         one_or_many(media),

@@ -17,12 +17,19 @@ from stoker_workers.models.device import Device
 from stoker_workers.models.extensions import custom_pipeline
 from stoker_workers.models.files import find_files
 from stoker_workers.models.loading import load_pipeline
-from stoker_workers.models.rooms import audio, image, image_words, rewriting, text
+from stoker_workers.models.rooms import audio, image, image_words, rewriting, text, video
 from stoker_workers.models.rooms.room import Room
 from stoker_workers.models.weights import expected_memory, taken_memory
 
 ROOMS: Final[Mapping[str, Room]] = MappingProxyType(
-    {**text.ROOMS, **rewriting.ROOMS, **image.ROOMS, **image_words.ROOMS, **audio.ROOMS}
+    {
+        **text.ROOMS,
+        **rewriting.ROOMS,
+        **image.ROOMS,
+        **image_words.ROOMS,
+        **video.ROOMS,
+        **audio.ROOMS,
+    }
 )
 
 

@@ -12,6 +12,7 @@ from scipy.signal import resample_poly
 
 from stoker_tasks.errors import InputFetchFailed, InvalidInput, TooLarge
 from stoker_tasks.media import Media
+from stoker_workers.models.containers import decode_samples
 
 # A few kilobytes can claim to be a picture of any size, or hours of silence.
 MAX_PIXELS: Final = 64_000_000
@@ -22,6 +23,7 @@ IMAGE_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 _RATES: Final = range(1_000, 400_000)
 _MAX_CHANNELS: Final = 64
+_BLOCK: Final = 1 << 16
 
 Sound = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -86,7 +88,8 @@ def decode_sound(data: bytes, rate: int) -> Sound:
     """Decode a sound to one channel of float32 at a model's sampling rate.
 
     Args:
-        data: A file in a format of libsndfile: WAV, FLAC, OGG, MP3, AIFF …
+        data: A file in a format of libsndfile (WAV, FLAC, OGG, MP3, AIFF …) or, where PyAV is
+            installed, of FFmpeg (M4A, AAC, Opus, WebM, WMA …).
         rate: Samples per second that the model wants.
 
     Raises:
@@ -94,30 +97,42 @@ def decode_sound(data: bytes, rate: int) -> Sound:
         TooLarge: It is longer than `MAX_SECONDS`.
     """
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            given, channels = int(file.samplerate), int(file.channels)
-            if given in _RATES and channels <= _MAX_CHANNELS:
-                # One more than allowed tells, whatever the header claims.
-                samples = file.read(MAX_SECONDS * given + 1, dtype="float32", always_2d=True)
-            else:
-                raise InvalidInput(
-                    f"the sound has {given} samples a second in {channels} channels: send one of "
-                    f"{_RATES.start} to {_RATES.stop} in at most {_MAX_CHANNELS}"
-                )
-    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+        mono, given = _samples(data)
+    except soundfile.LibsndfileError:
+        mono, given = decode_samples(data, MAX_SECONDS)
+        _check_rate(given, 1)
+    except (RuntimeError, ValueError) as error:
         raise InvalidInput(
             f"the sound cannot be read ({type(error).__name__}): send a whole file as WAV, FLAC, "
             "OGG or MP3"
         ) from None
-    if len(samples) > MAX_SECONDS * given:
+    if len(mono) > MAX_SECONDS * given:
         raise TooLarge(
             f"the sound is longer than {MAX_SECONDS} seconds: cut it into several jobs",
             {"limit": MAX_SECONDS},
         )
-    if not len(samples):
+    if not len(mono):
         raise InvalidInput("the sound is empty: it has no samples")
-    mono = samples.mean(axis=1)
     if given != rate:
         common = gcd(given, rate)
         mono = resample_poly(mono, rate // common, given // common)
     return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def _samples(data: bytes) -> tuple[Sound, int]:
+    """Read a file with libsndfile, mixing its channels as they come."""
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        rate = int(file.samplerate)
+        _check_rate(rate, int(file.channels))
+        # One more than allowed tells, whatever the header claims.
+        blocks = file.blocks(_BLOCK, frames=MAX_SECONDS * rate + 1, dtype="float32", always_2d=True)
+        parts = [block.mean(axis=1) for block in blocks]
+    return np.concatenate([np.zeros(0, np.float32), *parts]), rate
+
+
+def _check_rate(rate: int, channels: int) -> None:
+    if rate not in _RATES or channels > _MAX_CHANNELS:
+        raise InvalidInput(
+            f"the sound has {rate} samples a second in {channels} channels: send one of "
+            f"{_RATES.start} to {_RATES.stop} in at most {_MAX_CHANNELS}"
+        )

@@ -7,6 +7,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from stoker_tasks.errors import ModelLoadFailed
 from stoker_tasks.job import Job
@@ -37,14 +38,7 @@ class AudioClassifier(SoundAdapter):
         return [{"logits": logits[row : row + 1]} for row in range(len(chunks))]
 
     def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
-        return self._pipeline.postprocess(_Logits(rows[0]["logits"]), **parameters)
-
-
-class _Logits:
-    """What the pipeline reads of a model's output."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        self.logits = logits
+        return self._pipeline.postprocess(SequenceClassifierOutput(**rows[0]), **parameters)
 
 
 class ZeroShotAudioClassifier(SoundAdapter):

@@ -1,0 +1,122 @@
+"""Films, and sounds in containers, are read within limits, and open no other file."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from stoker_tasks.errors import InvalidInput, TooLarge
+from stoker_tasks.wire import make_job
+from stoker_workers.engine.model import ModelKey
+from stoker_workers.models import containers
+from stoker_workers.models.catalog import load
+from stoker_workers.models.containers import decode_film
+from stoker_workers.models.device import find_device
+from stoker_workers.models.media import decode_sound
+from tests.tiny.fixture import TinyModel
+from tests.tiny.media import film, picture, sound, wave
+
+
+def frames_of(data: bytes) -> list[Any]:
+    with av.open(io.BytesIO(data)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def compressed(samples: Any, form: str, codec: str, rate: int = 48_000) -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=form) as container:
+        stream = container.add_stream(codec, rate=rate, layout="stereo")
+        both = np.stack([samples, samples]).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(both, format="fltp", layout="stereo")
+        frame.sample_rate = rate
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def test_the_wanted_frames_are_those_of_the_film() -> None:
+    data = film(9, 32, 48, 1)
+    all_of_them = frames_of(data)
+    for wanted in ([0], [0, 3, 8], [2, 2, 5]):
+        found = decode_film(data, wanted)
+        assert np.array_equal(found, [all_of_them[number] for number in wanted])
+
+
+def test_the_last_frame_stands_in_for_those_that_a_film_lacks() -> None:
+    data = film(3, 32, 32, 1)
+    found = decode_film(data, [1, 2, 5, 9])
+    assert np.array_equal(found, [frames_of(data)[number] for number in (1, 2, 2, 2)])
+
+
+def test_an_animation_is_a_film() -> None:
+    assert decode_film(picture(20, 10, 1, "GIF"), [0, 1])[1].shape == (10, 20, 3)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"not a film", film(3, 32, 32, 1)[:200], sound(wave(0.1, 1))]
+)
+def test_what_is_not_a_film(data: bytes) -> None:
+    with pytest.raises(InvalidInput, match="the film cannot be read"):
+        decode_film(data, [0])
+
+
+def test_a_file_that_names_others_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(film(3, 32, 32, 1))
+    script = f"ffconcat version 1.0\nfile {tmp_path}/film.mp4\n".encode()
+    # FFmpeg by itself would open it.
+    with av.open(io.BytesIO(script), options={"safe": "0"}) as container:
+        assert container.streams.video
+    with pytest.raises(InvalidInput, match="the film cannot be read"):
+        decode_film(script, [0])
+
+
+def test_a_film_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = film(4, 320, 320, 1)
+    with pytest.raises(TooLarge, match="frame 30,000 is asked for"):
+        decode_film(data, [0, 30_000])
+    monkeypatch.setattr(containers, "MAX_PIXELS", 3 * 320 * 320)
+    assert len(decode_film(data, [0, 1, 2])) == 3
+    with pytest.raises(TooLarge, match="scale it down"):
+        decode_film(data, [0, 1, 2, 3])
+
+
+def test_a_frame_that_only_claims_its_size_takes_no_memory() -> None:
+    # A GIF of 60,000 by 60,000 pixels, of which there is none.
+    header = b"GIF89a" + (60_000).to_bytes(2, "little") * 2 + b"\x80\x00\x00" + b"\x00" * 6
+    frame = b"," + b"\x00" * 4 + (60_000).to_bytes(2, "little") * 2 + b"\x00\x02\x02L\x01\x00;"
+    with pytest.raises((InvalidInput, TooLarge)):
+        decode_film(header + frame, [0])
+
+
+@pytest.mark.parametrize(
+    ("form", "codec"), [("mp4", "aac"), ("adts", "aac"), ("webm", "libopus"), ("mp3", "libmp3lame")]
+)
+def test_compressed_sounds(form: str, codec: str) -> None:
+    time = np.arange(48_000) / 48_000
+    heard = decode_sound(compressed(0.5 * np.sin(2 * np.pi * 440 * time), form, codec), 16_000)
+    assert heard.dtype == np.float32
+    assert abs(len(heard) - 16_000) < 1_600
+    # As loud as it was, and of the same pitch.
+    middle = heard[4_000:12_000]
+    assert 0.45 < np.abs(middle).max() < 0.55
+    assert np.argmax(np.abs(np.fft.rfft(middle))) == 220
+
+
+def test_a_compressed_sound_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = compressed(wave(1.5, 1, 48_000), "mp4", "aac")
+    monkeypatch.setattr("stoker_workers.models.media.MAX_SECONDS", 1)
+    with pytest.raises(TooLarge, match="longer than 1 seconds"):
+        decode_sound(data, 16_000)
+
+
+def test_a_model_of_so_many_frames_refuses_others(tiny: TinyModel) -> None:
+    model = load(ModelKey("video-classification", tiny("videomae")), find_device("cpu"))
+    job = make_job(
+        "video-classification",
+        {"inputs": film(3, 32, 32, 1), "parameters": {"num_frames": 6}},
+    )
+    with pytest.raises(InvalidInput, match="looks at 4 frames: leave num_frames out"):
+        model.preprocess(job, {})
