@@ -12,7 +12,7 @@ from benchmarks import machine, options, picture
 from benchmarks.report import Report, table
 from benchmarks.server import Server
 from benchmarks.services import Bench
-from benchmarks.suites import backlog, fairness, latency, noop, poison, texts
+from benchmarks.suites import backlog, fairness, latency, noop, poison, texts, webhooks
 from stoker_config.settings import load_settings
 
 _SUITES: Final[Mapping[str, Callable[[Bench, options.Options], Report]]] = {
@@ -22,6 +22,7 @@ _SUITES: Final[Mapping[str, Callable[[Bench, options.Options], Report]]] = {
     "backlog": backlog.run,
     "poison": poison.run,
     "fairness": fairness.run,
+    "webhooks": webhooks.run,
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-SUITES: Final = ("noop", "texts", "latency", "backlog", "poison", "fairness")
+SUITES: Final = ("noop", "texts", "latency", "backlog", "poison", "fairness", "webhooks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class Options:
     backlog: int = 1_000_000
     backlog_jobs: int = 20_000
     trials: int = 64
+    events: int = 10_000
     model: Path | None = None
     install: bool = True
     force: bool = False
@@ -48,6 +49,7 @@ _QUICK: Final[Mapping[str, Any]] = {
     "backlog": 3000,
     "backlog_jobs": 1500,
     "trials": 2,
+    "events": 200,
     "install": False,
     "force": True,
 }
@@ -80,6 +82,7 @@ def read(arguments: list[str]) -> Options:
         "backlog": "jobs of the long queue",
         "backlog_jobs": "jobs that are measured in front of it",
         "trials": "poisoned groups of 32 jobs",
+        "events": "jobs with webhooks",
     }
     for name, words in sizes.items():
         default = getattr(known, name)

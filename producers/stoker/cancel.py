@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from stoker.status import CancelAnswer
 from stoker_config import keys, outbox
-from stoker_tasks.errors import Canceled
 from stoker_tasks.event import listener_of
-from stoker_tasks.result import Failure
+from stoker_tasks.stored import read
 
 # A canceled job may wait long before a worker meets its message: behind a countdown, or a backlog.
 _TOMBSTONE_SECONDS: Final = 90 * 86_400
@@ -61,7 +60,9 @@ def cancel(app: Any, client: Any, job_id: str, expires: int) -> CancelAnswer:
     """
     wanted = client.hget(keys.WISHES, job_id)
     listener = listener_of(**json.loads(wanted)) if wanted else None
-    told = listener and listener.completed(job_id, Failure.of(Canceled("the job was canceled")))
+    revoked = _revoked(job_id)
+    ended = read(revoked)
+    told = listener.completed(job_id, ended) if listener and ended else None
     answer = client.eval(
         _CANCEL,
         7,
@@ -74,7 +75,7 @@ def cancel(app: Any, client: Any, job_id: str, expires: int) -> CancelAnswer:
         keys.starts(job_id),
         job_id,
         expires,
-        _revoked(job_id),
+        revoked,
         _TOMBSTONE_SECONDS,
         *(outbox.fields(told) if told else ()),
     )

@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import Any
 
 from stoker.ids import was_given
-from stoker.results import read
 from stoker_config import keys
 from stoker_config.serving import Serving
 from stoker_tasks.result import Times
+from stoker_tasks.stored import read
 
 
 class State(StrEnum):

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from stoker.results import read
 from stoker_config import keys
 from stoker_tasks.result import Result
+from stoker_tasks.stored import read
 
 # The names that one command bears.
 _NAMES: Final = 500

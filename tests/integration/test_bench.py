@@ -52,7 +52,7 @@ def figure(row: dict[str, Any], name: str) -> float:
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
     """What the suites find that need no model."""
     folder = tmp_path_factory.mktemp("bench")
-    found, table, code = bench(folder, "noop,backlog,poison,fairness")
+    found, table, code = bench(folder, "noop,backlog,poison,fairness,webhooks")
     assert code == 0, table
     return found, table, folder
 
@@ -99,11 +99,23 @@ def test_a_quiet_model_gets_more_of_the_device_than_first_in_first_out_gives_it(
     assert share["default"] > 1.5 * share["first in, first out"]
 
 
+def test_each_event_reaches_a_receiver_that_fails_and_hangs(
+    found: tuple[dict[str, Any], str, Path],
+) -> None:
+    [row] = rows(found[0], "webhooks")
+
+    assert figure(row, "delivered") == 200
+    # A quarter of what is posted is not taken.
+    assert 1.1 < figure(row, "posted") < 1.7
+    [report] = [each for each in found[0]["suites"] if each["suite"] == "webhooks"]
+    assert report["data"]["invalid"] == report["data"]["strange"] == report["data"]["lost"] == 0
+
+
 def test_all_is_written_down(found: tuple[dict[str, Any], str, Path]) -> None:
     whole, table, folder = found
 
     assert [report["suite"] for report in whole["suites"]] == [
-        *("noop", "backlog", "poison", "fairness"),
+        *("noop", "backlog", "poison", "fairness", "webhooks"),
     ]
     assert whole["machine"]["cores"] == os.cpu_count()
     assert whole["machine"]["packages"]["celery"]

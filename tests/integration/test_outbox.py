@@ -62,12 +62,13 @@ def test_a_job_tells_its_start_and_its_end(module_client: Client, server: Any) -
 
 
 def test_each_end_is_told(module_client: Client, server: Any) -> None:
+    # While it runs, the others share no batch with it.
     busy = module_client.submit(text("sleep=1.5"))
+    until(lambda: busy.status().state == "running")
     handles = {
         "failed": module_client.submit(text("bad")),
         "canceled": module_client.submit(text("never")),
     }
-    until(lambda: busy.status().state == "running")
     handles["canceled"].cancel()
     busy.cancel()
 

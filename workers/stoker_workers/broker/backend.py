@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from celery.states import FAILURE, PENDING, REVOKED, STARTED, SUCCESS
+from celery.states import PENDING, STARTED
 
 from stoker_config import keys, outbox
 from stoker_config.clock import ServerClock
-from stoker_tasks.errors import Canceled, Expired, Internal, StokerError
 from stoker_tasks.event import Event, Listener
-from stoker_tasks.result import Failure, Result, Success
+from stoker_tasks.stored import read
 from stoker_workers.broker.request import LISTENER, TIMES
 from stoker_workers.broker.writing import QuickBackend
 
@@ -172,13 +171,11 @@ class CollectingBackend(QuickBackend):
         **options: Any,
     ) -> Any:
         """Store a job's state and, if it is the last one, what is told of it."""
-        listener: Listener | None = getattr(request, LISTENER, None)
-        ended = _ended(result, state) if listener else None
-        self._thread.event = listener.completed(task_id, ended) if listener and ended else None
+        self._thread.listener = getattr(request, LISTENER, None)
         try:
             return super().store_result(task_id, result, state, traceback, request, **options)
         finally:
-            self._thread.event = None
+            self._thread.listener = None
 
     def _get_task_meta_for(self, task_id: Any) -> Any:
         # While results are collected there are none to compare with: storing is fenced.
@@ -194,7 +191,7 @@ class CollectingBackend(QuickBackend):
             key=key,
             value=value,
             expires=int(self.expires if expires is None else expires) or 0,
-            event=getattr(self._thread, "event", None),
+            event=self._event(_job_id(key), value),
         )
         results = self._collecting()
         if results is None:
@@ -241,6 +238,12 @@ class CollectingBackend(QuickBackend):
             return STARTED
         return state
 
+    def _event(self, job_id: str, value: Any) -> Event | None:
+        """Tell what is stored, and nothing else; None if nobody is to be told."""
+        listener: Listener | None = getattr(self._thread, "listener", None)
+        ended = read(value) if listener else None
+        return listener.completed(job_id, ended) if listener and ended else None
+
     def _collecting(self) -> dict[str, Stored] | None:
         return getattr(self._thread, "results", None)
 
@@ -283,26 +286,6 @@ def _job_id(key: Any) -> str:
 
 def _text(key: Any) -> str:
     return key.decode() if isinstance(key, bytes) else str(key)
-
-
-def _ended(result: Any, state: str) -> Result | None:
-    """Give a job's end as its caller reads it; None if this state is not its last."""
-    if state == SUCCESS:
-        success = getattr(result, "success", None)
-        return success if isinstance(success, Success) else None
-    if state == REVOKED:
-        expired = "expired" in getattr(result, "args", ())
-        return Failure.of(
-            Expired("the job was not started before its expiry")
-            if expired
-            else Canceled("the job was canceled")
-        )
-    if state == FAILURE:
-        if isinstance(result, StokerError):
-            return Failure.of(result)
-        kind = type(result).__name__
-        return Failure.of(Internal(f"{kind}: {result}", {"exception": kind}))
-    return None
 
 
 def _calls(results: list[Stored]) -> Iterator[list[Stored]]:

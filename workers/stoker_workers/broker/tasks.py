@@ -27,18 +27,18 @@ class Returned:
         success: The job's result.
     """
 
-    __slots__ = ("success",)
+    __slots__ = ("_success",)
 
     def __init__(self, success: Success) -> None:
-        self.success = success
+        self._success = success
 
     def __json__(self) -> dict[str, Any]:
         """Give what is stored; kombu's JSON encoder calls this."""
-        return self.success.to_wire()
+        return self._success.to_wire()
 
     def __repr__(self) -> str:
-        timing = self.success.timing
-        return f"<{self.success.model}, batch {timing.batch} of {timing.batch_size}>"
+        timing = self._success.timing
+        return f"<{self._success.model}, batch {timing.batch} of {timing.batch_size}>"
 
 
 class PipelineTask(Task):

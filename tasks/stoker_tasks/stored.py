@@ -1,4 +1,4 @@
-"""Reads results back: what Celery stored, as `Success` or `Failure`."""
+"""What Celery's result backend stores of a finished job, read as `Success` or `Failure`."""
 
 import json
 from typing import Any, Final
@@ -9,7 +9,7 @@ from stoker_tasks.result import Failure, Result, Success, Times
 _FINAL: Final = {"SUCCESS", "FAILURE", "REVOKED"}
 
 
-def read(stored: bytes | None) -> Result | None:
+def read(stored: bytes | str | None) -> Result | None:
     """Read what Celery's result backend stored for a job.
 
     Args:

@@ -1,0 +1,182 @@
+"""Workers and couriers killed between any two steps: one result, one event, nothing lost.
+
+All workers die at once, each of its own job in a pool of its own; one other does what is left.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from stoker import Client, TextClassification, Webhook
+from stoker.webhooks import verify
+from stoker_config import keys
+from stoker_config.app import make_app
+from stoker_config.settings import Settings
+from stoker_tasks.event import event_id
+from stoker_tasks.signature import new_secret
+from stoker_tasks.wire import queue_name
+from tests.doubles.faults import COURIER, WORKER
+from tests.doubles.stock import CLASSIFY
+from tests.support.courier import courier
+from tests.support.receiver import Receiver, receiver
+from tests.support.until import until
+from tests.support.worker import ROOT, environment, worker
+
+SECRET = new_secret()
+# Each point with its transport, and whether the job's result is ignored.
+CASES: Final = {
+    "before_forward": ("stoker", False),
+    "before_store": ("stoker", False),
+    "after_store": ("stoker", False),
+    "after_tell": ("stoker", True),
+    "before_acknowledge": ("stoker", True),
+    "after_store-stock": ("stock", False),
+}
+# Where the job's end is stored, or told, when its worker is dead.
+ENDED: Final = {"after_store", "after_store-stock", "after_tell", "before_acknowledge"}
+EVENTS: Any = ("job.started", "job.completed")
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def here() -> Iterator[Receiver]:
+    with receiver() as running:
+        yield running
+
+
+def events_of(case: str) -> Any:
+    # The start is told by the same method as the end of a job whose result is ignored.
+    return EVENTS[1:] if CASES[case][1] else EVENTS
+
+
+def pool_of(case: str) -> str:
+    return case.replace("_", "-")
+
+
+def submit(client: Client, redis_url: str, case: str, url: str) -> str:
+    job = TextClassification(inputs=case, webhook=Webhook(url=url, events=events_of(case)))
+    if not CASES[case][1]:
+        return client.submit(job, pool=pool_of(case)).id
+    app = make_app(Settings(redis_url=SecretStr(redis_url)))
+    kwargs = {"inputs": case, "webhook": {"url": url, "events": events_of(case)}}
+    with app:
+        sent = app.send_task(
+            CLASSIFY, kwargs=kwargs, queue=queue_name(pool_of(case)), ignore_result=True
+        )
+        return str(sent.id)
+
+
+def test_workers_killed_between_any_two_steps_store_and_tell_once(
+    client: Client, redis_url: str, server: Any, here: Receiver, tmp_path: Path
+) -> None:
+    assert {case.partition("-")[0] for case in CASES} == set(WORKER)
+    with ExitStack() as stack:
+        dying = {
+            case: stack.enter_context(
+                worker(
+                    redis_url,
+                    tmp_path,
+                    app=f"tests.doubles.faults:{case.partition('-')[0]}",
+                    queues=queue_name(pool_of(case)),
+                    name=case,
+                    transport=transport,
+                    lease=2,
+                )
+            )
+            for case, (transport, _) in CASES.items()
+        }
+        jobs = {case: submit(client, redis_url, case, here.url) for case in CASES}
+        for case, each in dying.items():
+            assert each.process.wait(30) == -signal.SIGKILL, case
+
+    stored = {case: server.get(keys.result(job)) for case, job in jobs.items()}
+    told = {case: completed(server, job) for case, job in jobs.items()}
+    assert {case for case, text in stored.items() if text} == ENDED - {
+        case for case, (_, ignored) in CASES.items() if ignored
+    }
+    assert {case for case, event in told.items() if event} == ENDED
+    assert server.hlen("unacked") == len(CASES) - 1
+    # A stock worker's delivery lapses after an hour.
+    index = server.zrange("unacked_index", 0, -1)
+    server.zadd("unacked_index", dict.fromkeys(index, 0))
+
+    queues = ",".join(queue_name(pool_of(case)) for case in CASES)
+    with (
+        worker(redis_url, tmp_path, queues=queues, name="heir", lease=2),
+        courier(redis_url, tmp_path, webhook_secret=SECRET),
+    ):
+        until(lambda: not server.hlen("unacked") and not server.zcard(keys.RUNNING), 40)
+        until(lambda: not server.zcard(keys.PENDING))
+
+    for case, job in jobs.items():
+        text = server.get(keys.result(job))
+        if CASES[case][1]:
+            assert text is None
+        else:
+            assert json.loads(text)["status"] == "SUCCESS"
+        # What was stored and told before the kill is what stands.
+        assert stored[case] in (None, text)
+        assert told[case] in ({}, {**completed(server, job), **told[case]})
+    events = {event_id(job, type) for case, job in jobs.items() for type in events_of(case)}
+    assert sorted(posted.id for posted in here.got) == sorted(events)
+    for posted in here.got:
+        body = verify(posted.body, posted.headers, SECRET)
+        assert body["data"]["id"] in jobs.values()
+    assert server.zcard(keys.QUEUED) == server.hlen(keys.WISHES) == 0
+
+
+def completed(server: Any, job: str) -> dict[str, str]:
+    """Read what was told of a job's end, but for how far its delivery is."""
+    found = server.hgetall(keys.event(event_id(job, "job.completed")))
+    return {name: found[name] for name in ("job", "type", "url", "body", "created") if found}
+
+
+@pytest.mark.parametrize("point", COURIER)
+def test_a_courier_killed_between_any_two_steps_loses_nothing(
+    server: Any, redis_url: str, here: Receiver, tmp_path: Path, point: str
+) -> None:
+    app = make_app(Settings(redis_url=SecretStr(redis_url)))
+    with app, worker(redis_url, tmp_path):
+        kwargs = {"inputs": "x", "webhook": here.url}
+        job = str(app.send_task(CLASSIFY, kwargs=kwargs, queue="stoker").id)
+        event = event_id(job, "job.completed")
+        until(lambda: server.exists(keys.event(event)))
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.doubles.faults", point],
+        cwd=ROOT,
+        env=environment(redis_url, webhook_secret=SECRET, allowed_networks="127.0.0.1"),
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == -signal.SIGKILL
+    assert len(here.got) == (0 if point == "before_post" else 1)
+
+    # As if its lease had lapsed.
+    origin = server.hget(keys.event(event), "origin")
+    server.zadd(keys.due(origin), {event: 0}, xx=True)
+    server.zadd(keys.ORIGINS, {origin: 0})
+    with courier(redis_url, tmp_path, webhook_secret=SECRET):
+        until(lambda: server.hget(keys.event(event), "state") == "delivered")
+        # It has looked.
+        until(lambda: server.zscore(keys.ORIGINS, origin) != 0)
+
+    assert {posted.id for posted in here.got} == {event}
+    assert len({posted.body for posted in here.got}) == 1
+    assert len(here.got) == (2 if point == "after_post" else 1)
+    for posted in here.got:
+        verify(posted.body, posted.headers, SECRET)
+    assert server.llen(keys.attempts(event)) == 1
