@@ -100,7 +100,7 @@ def _task(spec: TaskSpec) -> list[str]:
         f"- to the next link of a chain: {_handed_over(spec)}",
         f"- equal in a batch, beside the model: {_equal(spec)}",
         "",
-        *_fields(parameters_of(spec)),
+        *(_fields(parameters_of(spec)) if spec.parameters else ["No parameters."]),
         "",
         "```shell",
         example_command(spec),
@@ -115,7 +115,7 @@ def _handed_over(spec: TaskSpec) -> str:
 
 def _equal(spec: TaskSpec) -> str:
     listed = ", ".join(f"`{name}`" for name in spec.parameters if name in spec.forward_parameters)
-    return listed or "nothing; all parameters may differ"
+    return listed or ("nothing; all parameters may differ" if spec.parameters else "nothing")
 
 
 def _fields(fields: list[FieldWords]) -> list[str]:

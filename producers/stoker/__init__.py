@@ -14,7 +14,18 @@ from stoker_tasks.audio import (
     ZeroShotAudioClassificationParameters,
 )
 from stoker_tasks.errors import StokerError
-from stoker_tasks.image import ImageClassification, ImageClassificationParameters
+from stoker_tasks.image import (
+    DepthEstimation,
+    DepthEstimationParameters,
+    ImageClassification,
+    ImageClassificationParameters,
+    ImageFeatureExtraction,
+    ImageFeatureExtractionParameters,
+    ImageToImage,
+    ImageToImageParameters,
+    ZeroShotImageClassification,
+    ZeroShotImageClassificationParameters,
+)
 from stoker_tasks.image_words import (
     ImageQuestion,
     ImageToText,
@@ -24,6 +35,18 @@ from stoker_tasks.image_words import (
 )
 from stoker_tasks.job import Job
 from stoker_tasks.media import Media
+from stoker_tasks.regions import (
+    ImageSegmentation,
+    ImageSegmentationParameters,
+    KeypointMatching,
+    KeypointMatchingParameters,
+    MaskGeneration,
+    MaskGenerationParameters,
+    ObjectDetection,
+    ObjectDetectionParameters,
+    ZeroShotObjectDetection,
+    ZeroShotObjectDetectionParameters,
+)
 from stoker_tasks.result import Artifact, Failure, Result, Success, Timing
 from stoker_tasks.speaking import TextToAudio, TextToAudioParameters
 from stoker_tasks.text import (
@@ -52,6 +75,8 @@ __all__ = [
     "AutomaticSpeechRecognitionParameters",
     "CancelAnswer",
     "Client",
+    "DepthEstimation",
+    "DepthEstimationParameters",
     "Failure",
     "FeatureExtraction",
     "FeatureExtractionParameters",
@@ -59,12 +84,24 @@ __all__ = [
     "FillMaskParameters",
     "ImageClassification",
     "ImageClassificationParameters",
+    "ImageFeatureExtraction",
+    "ImageFeatureExtractionParameters",
     "ImageQuestion",
+    "ImageSegmentation",
+    "ImageSegmentationParameters",
+    "ImageToImage",
+    "ImageToImageParameters",
     "ImageToText",
     "ImageToTextParameters",
     "Job",
     "JobHandle",
+    "KeypointMatching",
+    "KeypointMatchingParameters",
+    "MaskGeneration",
+    "MaskGenerationParameters",
     "Media",
+    "ObjectDetection",
+    "ObjectDetectionParameters",
     "Result",
     "State",
     "Status",
@@ -88,6 +125,10 @@ __all__ = [
     "ZeroShotAudioClassificationParameters",
     "ZeroShotClassification",
     "ZeroShotClassificationParameters",
+    "ZeroShotImageClassification",
+    "ZeroShotImageClassificationParameters",
+    "ZeroShotObjectDetection",
+    "ZeroShotObjectDetectionParameters",
     "errors",
     "make_job",
     "webhooks",

@@ -23,7 +23,13 @@ _BOUNDS: Final = {
     "maximum": "≤",
     "exclusiveMaximum": "<",
 }
-_NAMES: Final = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_NAMES: Final = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +134,8 @@ def _one_type(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
         kind = f"list of {_type_words(schema['items'], defs)}"
         least, most = schema.get("minItems", 0), schema.get("maxItems")
         return f"{kind} ({least} of them)" if least == most else kind
+    if "words" in schema:
+        return f"{kind} {schema['words']}"
     bounds = [f"{sign} {schema[bound]:g}" for bound, sign in _BOUNDS.items() if bound in schema]
     return f"{kind} {' and '.join(bounds)}" if bounds else kind
 

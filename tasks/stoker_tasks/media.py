@@ -5,7 +5,7 @@ import binascii
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -84,6 +84,38 @@ def _is_url(text: str) -> bool:
     if len(text) > _LONGEST_URL or any(ord(each) < 32 for each in text):
         return False
     return bool(_WEB_URL.fullmatch(text) or _S3_URL.fullmatch(text))
+
+
+class StoredImage(TypedDict):
+    """An image in an output: a PNG file that is kept beside the result.
+
+    Attributes:
+        artifact: Its name in the artifact store.
+        mime_type: `image/png`.
+        size: Width and height in pixels.
+        mode: What a pixel is, in Pillow's words: `RGB`, `L` (grey, 0 to 255), `1` (black or white).
+    """
+
+    artifact: str
+    mime_type: str
+    size: list[int]
+    mode: str
+
+
+class StoredArray(TypedDict):
+    """A large array in an output: an NPY file that is kept beside the result.
+
+    Attributes:
+        artifact: Its name in the artifact store.
+        mime_type: `application/x-npy`.
+        shape: The length of each axis.
+        dtype: The type of its numbers, in numpy's words.
+    """
+
+    artifact: str
+    mime_type: str
+    shape: list[int]
+    dtype: str
 
 
 def media_in(inputs: Any) -> list[Media]:

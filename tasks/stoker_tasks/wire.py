@@ -180,7 +180,8 @@ def _problem(spec: TaskSpec, loc: Sequence[str], kind: str, msg: str) -> tuple[s
         noun = "component" if walked == ["components"] else "parameter" if walked else "field"
         names = model.model_fields if model is spec.job else sorted(model.model_fields)
         verb = "has" if model is spec.job else "takes"
-        return ".".join(loc), f"unknown {noun}; {owner} {verb} {', '.join(names)}"
+        known = ", ".join(names) or "none"
+        return ".".join(loc), f"unknown {noun}; {owner} {verb} {known}"
     if kind == "value_error":
         # Of our own validators, which quote no value.
         takes = msg.removeprefix("Value error, ")

@@ -13,12 +13,14 @@ import numpy as np
 import soundfile
 import torch
 import transformers
+from PIL import Image
 
 from stoker_tasks.job import Job
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import Output, WarmModel
 from tests.parity.cases.case import Case, for_pipeline
 from tests.parity.image_words import JUDGES
+from tests.parity.images import alike
 from tests.parity.judges import direct, goldens
 
 TOLERANCE = 1e-4
@@ -86,15 +88,18 @@ def compare(case: Case, outputs: Sequence[Output], folder: str) -> list[str]:
 
 
 def with_contents(output: Output) -> Any:
-    """Give an output with the numbers of its artifacts in their place."""
+    """Give an output with what its artifacts hold in their place."""
     stored = {each.uri: each for each in output.artifacts}
 
     def restored(value: Any) -> Any:
         if isinstance(value, dict) and "artifact" in value:
             artifact = stored[value["artifact"]]
+            data = io.BytesIO(artifact.data)
             if artifact.mime_type == "audio/wav":
-                return soundfile.read(io.BytesIO(artifact.data), dtype="float32")[0].T
-            return np.load(io.BytesIO(artifact.data), allow_pickle=False)
+                return soundfile.read(data, dtype="float32")[0].T
+            if artifact.mime_type == "image/png":
+                return Image.open(data)
+            return np.load(data, allow_pickle=False)
         if isinstance(value, dict):
             return {name: restored(each) for name, each in value.items()}
         return [restored(each) for each in value] if isinstance(value, list) else value
@@ -154,6 +159,10 @@ class _Speaking:
 
 def differences(one: Any, other: Any, path: str = "output") -> list[str]:
     """List where two outputs differ; numbers may differ by `TOLERANCE`."""
+    if isinstance(one, Image.Image):
+        return [] if alike(one, other) else [f"{path}: another image"]
+    if isinstance(one, np.ndarray) and isinstance(other, torch.Tensor):
+        other = other.numpy()
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and one.shape == other.shape:
         far = ~np.isclose(one, other, rtol=TOLERANCE, atol=TOLERANCE)
         return [f"{path}: {far.sum()} of {far.size} numbers"] if far.any() else []

@@ -4,13 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk, Ended, ModelKey, Output, Prepared
 from stoker_workers.models.adapters import collate
 from stoker_workers.models.adapters.base import Adapter
+from stoker_workers.models.adapters.pixels import ImageAdapter
+from stoker_workers.models.adapters.regions import KeypointMatcher
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
 from tests.parity.batched import TOLERANCE, compare, jobs_of, judge_of, run_batched
@@ -41,6 +45,16 @@ BUCKETED = (
     "translation",
     "visual-question-answering-written",
 )
+# Their processors keep the sizes of images, or their proportions.
+OF_ANY_SIZE = (
+    "image-classification-of-any-size",
+    "image-feature-extraction-of-any-size",
+    "depth-estimation-of-any-size",
+    "image-to-image",
+    "object-detection",
+    "object-detection-by-patches",
+    "image-segmentation-panoptic",
+)
 # One task of each adapter.
 ALL_KINDS = (
     "text-classification",
@@ -51,6 +65,14 @@ ALL_KINDS = (
     "text-generation",
     "summarization",
     "image-classification",
+    "zero-shot-image-classification",
+    "image-feature-extraction",
+    "depth-estimation",
+    "image-to-image",
+    "object-detection",
+    "image-segmentation-panoptic",
+    "keypoint-matching",
+    "zero-shot-object-detection",
     "speech-by-frames",
     "speech-whisper",
     "audio-classification",
@@ -70,9 +92,9 @@ GIVE_TEXT = (
     "image-to-text",
 )
 # What differs between Whisper's jobs is where they are cut: of no account to short sounds.
-PARAMETRISED = tuple(
-    name for name in ALL_KINDS if name not in ("speech-whisper", "text-to-audio-tokens")
-)
+# Two tasks have no parameters.
+PLAIN = ("speech-whisper", "text-to-audio-tokens", "depth-estimation", "image-to-image")
+PARAMETRISED = tuple(name for name in ALL_KINDS if name not in PLAIN)
 
 
 class Mutant:
@@ -161,6 +183,44 @@ def test_without_its_bucket_an_answer_is_another(name: str, tiny: TinyModel) -> 
     assert _differs(name, tiny, WithoutBuckets)
 
 
+@pytest.fixture
+def sizes_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets images of all sizes share a pass, padded to the largest and, if possible, masked."""
+    stack = collate.stack
+
+    def padded(rows: Sequence[Mapping[str, torch.Tensor]], *args: Any) -> dict[str, torch.Tensor]:
+        sizes = [row["pixel_values"].shape[-2:] for row in rows]
+        high, wide = (max(each) for each in zip(*sizes, strict=True))
+        return stack([_grown(row, high, wide) for row in rows], *args)
+
+    monkeypatch.setattr("stoker_workers.models.adapters.pixels.stack", padded)
+    monkeypatch.setattr("stoker_workers.models.adapters.pixels.bucket", lambda _: ())
+
+
+def _grown(row: Mapping[str, torch.Tensor], high: int, wide: int) -> dict[str, torch.Tensor]:
+    grown = dict(row)
+    for name in ("pixel_values", "pixel_mask"):
+        if name in row:
+            *_, height, width = row[name].shape
+            frame = (0, wide - width, 0, high - height)
+            grown[name] = torch.nn.functional.pad(row[name], frame)
+    return grown
+
+
+@pytest.mark.usefixtures("sizes_mixed")
+@pytest.mark.parametrize("name", OF_ANY_SIZE)
+def test_mixed_sizes_are_noticed(name: str, tiny: TinyModel) -> None:
+    assert _differs(name, tiny, lambda model: model)
+
+
+@pytest.mark.parametrize("name", ["keypoint-matching", "keypoint-matching-that-may-stop-early"])
+def test_pairs_matched_together_are_noticed(
+    name: str, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KeypointMatcher, "_forward", ImageAdapter._forward)
+    assert _differs(name, tiny, lambda model: model, may_fail=True)
+
+
 @pytest.mark.parametrize("name", ALL_KINDS)
 def test_permuted_rows_are_noticed(name: str, tiny: TinyModel) -> None:
     assert _differs(name, tiny, RowsPermuted, may_fail=True)
@@ -207,7 +267,14 @@ def test_every_text_gives_another_sound(name: str, tiny: TinyModel) -> None:
 def _differs(
     name: str, tiny: TinyModel, mutate: Callable[[Adapter], Any], *, may_fail: bool = False
 ) -> bool:
-    case = replace(BY_NAME[name], calls=_calls(BY_NAME[name]))
+    return differs(BY_NAME[name], tiny, mutate, may_fail=may_fail)
+
+
+def differs(
+    case: Case, tiny: TinyModel, mutate: Callable[[Adapter], Any], *, may_fail: bool = False
+) -> bool:
+    """Tell whether the parity check notices what a mutant does to a case's jobs."""
+    case = replace(case, calls=_calls(case))
     folder = tiny(case.model)
     mutant = mutate(load(ModelKey(case.task, folder), find_device("cpu")))
     jobs = jobs_of(case.task, case.calls)
@@ -237,4 +304,6 @@ def _numbers(value: Any) -> list[float]:
         return [number for each in value for number in _numbers(each)]
     if isinstance(value, (str, int)) or value is None:
         return []
+    if isinstance(value, (Image.Image, torch.Tensor)):
+        return [float(number) for number in np.asarray(value).flat]
     return [float(value)]

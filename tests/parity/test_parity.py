@@ -7,7 +7,7 @@ from stoker_workers.engine.model import ModelKey
 from stoker_workers.models.catalog import ROOMS, load
 from stoker_workers.models.device import find_device
 from tests.parity.batched import check
-from tests.parity.cases import CASES
+from tests.parity.cases import CASES, regions
 from tests.parity.cases.case import Case
 from tests.tiny.fixture import TinyModel
 
@@ -28,4 +28,4 @@ def test_batched_equals_alone(case: Case, tiny: TinyModel) -> None:
 
 
 def test_every_task_has_a_room_and_a_case() -> None:
-    assert set(ROOMS) == set(CATALOG) == {case.task for case in CASES}
+    assert set(ROOMS) == set(CATALOG) == {case.task for case in (*CASES, *regions.MASKS)}

@@ -17,6 +17,7 @@ from tests.tiny import (
     image,
     image_words,
     listening,
+    regions,
     rewriting,
     speaking,
     text,
@@ -26,7 +27,7 @@ from tests.tiny import (
 
 _SEED = 7
 
-FAMILIES = (text, rewriting, image, image_words, video, audio, listening, speaking)
+FAMILIES = (text, rewriting, image, image_words, regions, video, audio, listening, speaking)
 BUILDERS: dict[str, Callable[[], list[Any]]] = {
     build.__name__: build for family in FAMILIES for build in family.BUILDERS
 }

@@ -79,3 +79,12 @@ def roberta() -> Any:
     """A byte-level tokenizer that knows no limit of its own."""
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     return transformers.RobertaTokenizer(vocab=byte_vocabulary(specials), merges=[])
+
+
+def clip(limit: int = 32) -> Any:
+    """A byte-level tokenizer whose words end in a mark, as CLIP's."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # Its text model reads what stands at the highest token.
+    tokens = [*letters, *(f"{each}</w>" for each in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    return transformers.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=limit)

@@ -85,8 +85,16 @@ def test_tasks_that_take_a_file_are_known() -> None:
     assert taking == {
         "audio-classification",
         "automatic-speech-recognition",
+        "depth-estimation",
         "image-classification",
+        "image-feature-extraction",
+        "image-segmentation",
+        "image-to-image",
         "image-to-text",
+        "mask-generation",
+        "object-detection",
         "video-classification",
         "zero-shot-audio-classification",
+        "zero-shot-image-classification",
+        "zero-shot-object-detection",
     }

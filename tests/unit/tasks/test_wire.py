@@ -54,6 +54,11 @@ generation = {
     "num_beams": positive,
     "length_penalty": st.floats(-5, 5),
 }
+image_pair = st.lists(media, min_size=2, max_size=2)
+edge = st.integers(1, 4096)
+labelled = st.fixed_dictionaries(
+    {"candidate_labels": st.lists(st.text(min_size=1, max_size=9), min_size=1)}
+)
 tokenizer = some(truncation=maybe_bool, max_length=positive)
 INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy[Any]]] = {
     "text-classification": (
@@ -91,6 +96,27 @@ INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy
         some(src_lang=text, tgt_lang=st.none() | text, **generation),
     ),
     "image-classification": (one_or_many(media), some(top_k=positive)),
+    "zero-shot-image-classification": (one_or_many(media), labelled),
+    "image-feature-extraction": (
+        one_or_many(media),
+        some(pool=st.booleans(), image_processor_kwargs=some(size=some(height=edge, width=edge))),
+    ),
+    "depth-estimation": (one_or_many(media), some()),
+    "image-to-image": (one_or_many(media), some()),
+    "object-detection": (one_or_many(media), some(threshold=fraction)),
+    "zero-shot-object-detection": (one_or_many(media), labelled),
+    "image-segmentation": (
+        one_or_many(media),
+        some(subtask=st.none() | st.just("semantic"), threshold=fraction, mask_threshold=fraction),
+    ),
+    "mask-generation": (
+        one_or_many(media),
+        some(points_per_batch=st.none() | positive, mask_threshold=st.floats(-9, 9)),
+    ),
+    "keypoint-matching": (
+        image_pair | st.lists(image_pair, min_size=1, max_size=3),
+        some(threshold=fraction),
+    ),
     "automatic-speech-recognition": (
         one_or_many(media),
         some(
@@ -219,7 +245,7 @@ def test_each_unknown_name_is_answered_with_the_known_ones(spec: TaskSpec) -> No
     message = refused.value.message
     assert message.startswith(f"{spec.name}: ")
     assert f"wrong: unknown field; a job has {', '.join(spec.job.model_fields)}" in message
-    known = ", ".join(spec.parameters)
+    known = ", ".join(spec.parameters) or "none"
     assert f"parameters.nonsense: unknown parameter; {spec.name} takes {known}" in message
     assert set(refused.value.details["fields"]) == {"wrong", "parameters.nonsense"}
     assert SECRET not in str(refused.value.args)

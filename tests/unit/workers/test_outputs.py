@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 
 from stoker_workers.models.outputs import MAX_INLINE_NUMBERS, Sound, export
 
@@ -83,3 +84,21 @@ def test_a_sound_becomes_a_wav_file() -> None:
     # What is too loud is clipped, not wrapped around.
     wanted = [[0.0, 0.5, 1.0, -1.0, 0.0], [0.1, 0.2, 0.3, 0.4, 0.5]]
     assert np.allclose(heard.T, wanted, atol=1e-4)
+
+
+def test_images_and_masks_become_png_files() -> None:
+    picture = Image.new("RGB", (3, 2), (1, 2, 3))
+    mask = torch.tensor([[True, False, False], [False, False, True]])
+    output = export({"picture": picture, "masks": [mask, mask.numpy()]})
+    assert [each.mime_type for each in output.artifacts] == ["image/png"] * 3
+    assert output.value["picture"] == {
+        "artifact": output.artifacts[0].uri,
+        "mime_type": "image/png",
+        "size": [3, 2],
+        "mode": "RGB",
+    }
+    assert [each["mode"] for each in output.value["masks"]] == ["1", "1"]
+    first, *others = (Image.open(io.BytesIO(each.data)) for each in output.artifacts)
+    assert np.array_equal(np.asarray(first), np.asarray(picture))
+    for other in others:
+        assert np.array_equal(np.asarray(other), mask.numpy())

@@ -152,6 +152,8 @@ class _Load:
                 f"trained for {self.task}; give a checkpoint that was",
                 {"missing": missing[:20]},
             )
+        # A task that reads the bare model may be asked for such a head all the same.
+        model.missing_weights = missing
         if getattr(model, "hf_device_map", None) is None:
             model.to(self.device.torch)
         return model.eval()

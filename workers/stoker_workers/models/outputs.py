@@ -1,4 +1,4 @@
-"""Any output of a pipeline becomes JSON; large arrays and sounds go beside it as artifacts."""
+"""Any output of a pipeline becomes JSON; large arrays, images and sounds go beside it."""
 
 import io
 import math
@@ -10,10 +10,12 @@ from uuid import uuid4
 
 import numpy as np
 import torch
+from PIL import Image
 
 from stoker_workers.engine.model import ArtifactData, Output
 
 NPY: Final = "application/x-npy"
+PNG: Final = "image/png"
 WAV: Final = "audio/wav"
 
 # Numbers: as JSON this many floats take about 160 KiB.
@@ -38,11 +40,13 @@ def export(value: Any) -> Output:
 
     A sound becomes an artifact: a WAV file of 16-bit samples, what is too loud being clipped.
     Tensors and arrays become nested lists, or, with more than `MAX_INLINE_NUMBERS` floating-point
-    numbers, an artifact in the NPY format with a reference in place. NaN and infinity, which JSON
-    lacks, become null.
+    numbers, an artifact in the NPY format with a reference in place. Images, and masks (two axes
+    of booleans), become artifacts in the PNG format. NaN and infinity, which JSON lacks, become
+    null.
 
     Args:
-        value: Nested dicts, lists and tuples of JSON values, tensors, numpy arrays and sounds.
+        value: Nested dicts, lists and tuples of JSON values, tensors, numpy arrays, images and
+            sounds.
 
     Returns:
         The JSON-safe output and its artifacts.
@@ -62,6 +66,8 @@ def _safe(value: Any, artifacts: list[ArtifactData]) -> Any:
         value = (value.float() if half else value).detach().cpu().numpy()
     if isinstance(value, np.ndarray):
         return _array(value, artifacts)
+    if isinstance(value, Image.Image):
+        return _image(value, artifacts)
     if isinstance(value, np.generic):
         return _safe(value.item(), artifacts)
     if isinstance(value, Sound):
@@ -80,6 +86,8 @@ def _array(array: np.ndarray[Any, Any], artifacts: list[ArtifactData]) -> Any:
         np.save(buffer, array, allow_pickle=False)
         stored = _stored(NPY, buffer, artifacts)
         return {**stored, "shape": list(array.shape), "dtype": str(array.dtype)}
+    if array.dtype == np.bool_ and array.ndim == 2:
+        return _image(Image.fromarray(array), artifacts)
     if floating and not np.isfinite(array).all():
         return _safe(array.tolist(), artifacts)
     return array.tolist()
@@ -100,6 +108,12 @@ def _sound(sound: Sound, artifacts: list[ArtifactData]) -> dict[str, Any]:
         "channels": samples.shape[1],
         "seconds": seconds,
     }
+
+
+def _image(image: Image.Image, artifacts: list[ArtifactData]) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return {**_stored(PNG, buffer, artifacts), "size": list(image.size), "mode": image.mode}
 
 
 def _stored(mime_type: str, buffer: io.BytesIO, artifacts: list[ArtifactData]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Rows of different length become one batch, and a batch's outputs one row each."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 
 Side = Literal["left", "right"]
+
+_UNREAD: Final = ("hidden_state", "attentions")
 
 
 def stack(
@@ -31,6 +33,33 @@ def cut(padded: torch.Tensor, row: int, length: int, side: Side) -> torch.Tensor
     """Take one row out of a batch's output, without its padding, as a batch of one."""
     values = padded[row : row + 1]
     return values[:, :length] if side == "right" else values[:, values.shape[1] - length :]
+
+
+def rows_of(output: Mapping[str, Any], count: int) -> list[dict[str, torch.Tensor]]:
+    """Part a model's output into its rows, on the CPU.
+
+    Args:
+        output: The output by its names. Hidden states and attentions, which no pipeline reads of
+            a model with a head, stay where they are.
+        count: How many rows went in.
+
+    Returns:
+        For each row its part of each tensor, as a batch of one.
+    """
+    found = {
+        name: on_cpu(each)
+        for name, each in output.items()
+        if isinstance(each, torch.Tensor)
+        and each.shape[:1] == (count,)
+        and not any(word in name for word in _UNREAD)
+    }
+    return [{name: each[row : row + 1] for name, each in found.items()} for row in range(count)]
+
+
+def on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """Bring an output back from the device, in a number format that numpy knows."""
+    halved = tensor.is_floating_point() and tensor.dtype != torch.float64
+    return (tensor.float() if halved else tensor).cpu()
 
 
 def freeze(value: Any) -> Hashable:

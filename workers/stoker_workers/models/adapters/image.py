@@ -1,36 +1,130 @@
-"""The tasks whose model looks at an image in one pass."""
+"""The tasks whose model looks at an image and tells something about all of it, or remakes it."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
+import numpy as np
 import torch
+from PIL import Image
 
+from stoker_tasks.errors import InvalidInput
+from stoker_tasks.image import ZeroShotImageClassificationParameters
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
-from stoker_workers.models.adapters.base import Adapter, Row, Stages
-from stoker_workers.models.adapters.collate import stack
-from stoker_workers.models.media import decode_image, read_bytes
+from stoker_workers.models.adapters.base import Row, Stages
+from stoker_workers.models.adapters.collate import on_cpu, stack
+from stoker_workers.models.adapters.pixels import ImageAdapter, as_output, text_tower
+from stoker_workers.models.adapters.reading import reading_of
+from stoker_workers.models.device import Device
+
+_MAX_REASON: Final = 300
+_TEXT: Final = "text."
 
 
-class ImageClassifier(Adapter):
+class ImageClassifier(ImageAdapter):
     """image-classification."""
 
-    # Most image models read patches of 16 by 16 pixels as one token each.
-    token_size = 256
 
-    def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
-        inputs = job.inputs if isinstance(job.inputs, list) else [job.inputs]
-        return [decode_image(read_bytes(each, media)) for each in inputs]
+class ImageEnhancer(ImageAdapter):
+    """image-to-image."""
 
-    def _rows(self, value: Any, job: Job, stages: Stages) -> Iterable[Row]:
-        for made in self._preprocessed(value, stages):
-            inputs = {n: each for n, each in made.items() if isinstance(each, torch.Tensor)}
-            # Never padded: what a convolution sees at a border would change the answer.
-            shapes = tuple((name, tuple(inputs[name].shape)) for name in sorted(inputs))
-            pixels: torch.Tensor = inputs["pixel_values"]
-            yield Row(inputs, int(pixels.shape[-2] * pixels.shape[-1]), shapes)
+
+class ImageFeatureExtractor(ImageAdapter):
+    """image-feature-extraction."""
+
+    def _stages(self, job: Job) -> Stages:
+        stages = super()._stages(job)
+        if stages.postprocess.get("pool") and any(
+            "pooler" in n for n in self._model.missing_weights
+        ):
+            # The pipeline would pool with random numbers.
+            raise InvalidInput("this model was not trained to pool its vectors: leave pool out")
+        return stages
 
     def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
-        batch = self._to_device(stack([chunk.features["inputs"] for chunk in chunks]))
-        logits = self._model(**batch).logits.cpu()
-        return [{"logits": logits[row : row + 1]} for row in range(len(chunks))]
+        batch = self._batch(chunks)
+        try:
+            output = self._model(**batch)
+        # So models tell that they look at images of another size only.
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:_MAX_REASON]
+            raise InvalidInput(
+                f"the model cannot look at images like this: {reason}: set another size in "
+                "image_processor_kwargs, or leave it out"
+            ) from None
+        found = {"vectors": output[0]}
+        if output.get("pooler_output") is not None:
+            found["pooler_output"] = output["pooler_output"]
+        return self._split(found, len(chunks))
+
+    def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
+        if parameters.get("pool") and "pooler_output" not in rows[0]:
+            raise InvalidInput("this model has no pooled output: leave pool out")
+        return super()._finish(rows, job, {**parameters, "return_tensors": True})
+
+
+class DepthEstimator(ImageAdapter):
+    """depth-estimation."""
+
+    def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
+        # As the pipeline does it, but that it divides by zero where all is equally far away.
+        (made,) = self._pipeline.image_processor.post_process_depth_estimation(
+            as_output(rows[0]), [rows[0]["target_size"]]
+        )
+        depth = made["predicted_depth"].numpy()
+        span = depth.max() - depth.min()
+        grey = (depth - depth.min()) / span if span > 0 else np.zeros_like(depth)
+        return {
+            "predicted_depth": depth,
+            "depth": Image.fromarray((grey * 255).astype(np.uint8)),
+        }
+
+
+class ZeroShotImageClassifier(ImageAdapter):
+    """zero-shot-image-classification: the labels of all jobs are read in the same pass."""
+
+    def __init__(self, pipeline: Any, name: str, device: Device) -> None:
+        super().__init__(pipeline, name, device)
+        self._tokenizer = pipeline.tokenizer
+        self._reading = reading_of(text_tower(self._model), self._tokenizer)
+
+    def _rows(self, value: Any, job: Job, stages: Stages) -> Iterable[Row]:
+        (made,) = self._preprocessed(value, stages)
+        texts = made.pop("text_inputs")[0]
+        width = int(texts["input_ids"].shape[1])
+        self._reading.check_length(self._uncut(width, job), "and the hypothesis_template")
+        row = self._row(made)
+        inputs = {**row.inputs, **{_TEXT + name: each for name, each in texts.items()}}
+        # Without a mask the model would read the padding.
+        alike = () if "attention_mask" in texts else width
+        length = row.length + texts["input_ids"].numel() * self.token_size
+        yield Row(inputs, length, (row.key, alike), row.kept)
+
+    def _uncut(self, width: int, job: Job) -> int:
+        """Count the tokens of the longest label, which the pipeline may cut without a word."""
+        if width != self._reading.limit:
+            return width
+        given = job.parameters
+        assert isinstance(given, ZeroShotImageClassificationParameters)
+        labels = [given.hypothesis_template.format(label) for label in given.candidate_labels]
+        return max(len(tokens) for tokens in self._tokenizer(labels)["input_ids"])
+
+    def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
+        rows = [chunk.features["inputs"] for chunk in chunks]
+        images = [{n: each for n, each in row.items() if not n.startswith(_TEXT)} for row in rows]
+        labels = [label for row in rows for label in _labels(row)]
+        batch = self._to_device({**stack(images), **stack(labels, self._reading.fill)})
+        logits = on_cpu(self._model(**batch).logits_per_image)
+        counts = [row[_TEXT + "input_ids"].shape[0] for row in rows]
+        # Each image was compared with the labels of all jobs.
+        columns = torch.split(logits, counts, dim=1)
+        return [{"logits": own[row : row + 1]} for row, own in enumerate(columns)]
+
+    def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
+        return self._pipeline.postprocess(rows[0], **parameters)
+
+
+def _labels(row: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    texts = {n.removeprefix(_TEXT): each for n, each in row.items() if n.startswith(_TEXT)}
+    for index in range(texts["input_ids"].shape[0]):
+        yield {name: each[index : index + 1] for name, each in texts.items()}
