@@ -10,15 +10,14 @@ from concurrent.futures import Future
 from typing import Any
 
 from benchmarks.peers.model import POISON
-from stoker_config.artifacts import RedisArtifacts
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.job import Job
 from stoker_workers.app import make_worker_app
 from stoker_workers.broker.step import Engine
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
-from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import Chunk, Ended, ModelKey, Output, Prepared, WarmModel
+from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.window import Budget
 
 _TASK = "text-classification"
@@ -68,15 +67,9 @@ class _NoopModels:
 
 def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
     """Build an engine around the model that does nothing."""
-    store = RedisArtifacts(
-        client,
-        limit=settings.artifact_limit,
-        capacity=settings.artifact_capacity,
-        expires=settings.artifact_expires,
-    )
     budget = Budget(tokens=1 << 20, rows=settings.batch_rows, window=settings.window)
     return Engine(
-        flow=Flow(_NoopModels(), Inputs(store), outlet, lambda _: budget),
+        flow=Flow(_NoopModels(), Payloads.open(settings, client), outlet, lambda _: budget),
         preload=lambda: None,
         tasks=(_TASK,),
         defaults={_TASK: "noop"},

@@ -51,6 +51,11 @@ def canceled(job_id: str) -> str:
     return f"stoker:canceled:{job_id}"
 
 
+def cached(digest: str) -> str:
+    """Name the key that has the ID of a job whose result answers what this digest is of."""
+    return f"stoker:cache:{digest}"
+
+
 def deaths(job_id: str) -> str:
     """Name the count of workers that died while they ran a job."""
     return f"stoker:deaths:{job_id}"
@@ -74,6 +79,16 @@ def due(origin: str) -> str:
 def starts(job_id: str) -> str:
     """Name the count of a job's deliveries that were started and did not end it."""
     return f"stoker:starts:{job_id}"
+
+
+def inputs(job_id: str) -> str:
+    """Name the set of the artifacts that travelled beside a job's message."""
+    return f"stoker:inputs:{job_id}"
+
+
+def deleted(job_id: str) -> str:
+    """Name the tombstone of a job whose data was deleted."""
+    return f"stoker:deleted:{job_id}"
 
 
 def result(job_id: str) -> str:

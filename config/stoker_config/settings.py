@@ -77,6 +77,10 @@ class Settings(BaseSettings):
         fetch_timeout: Seconds in which all files have to be here that one job names by URL.
         input_buckets: The S3 buckets of which callers may name objects, `s3://BUCKET/KEY`; workers
             read them with their own credentials. Separated by commas; none if empty.
+        retention_max: The most seconds that a job may ask for.
+        result_inline_limit: Bytes of JSON above which an output leaves its result for the artifact
+            store.
+        cache_expires: Seconds after which a result answers no equal job any more.
         allowed_networks: Networks (`10.1.0.0/16`), addresses and hosts' names to which callers may
             send workers, for inputs by URL and webhooks, although they are not public; separated
             by commas. The addresses of clouds' metadata have to be named one by one.
@@ -136,6 +140,9 @@ class Settings(BaseSettings):
     fetch_limit: int = Field(default=64 * MIB, ge=1)
     fetch_timeout: float = Field(default=60.0, gt=0)
     input_buckets: Annotated[tuple[str, ...], NoDecode] = ()
+    retention_max: int = Field(default=30 * DAY, ge=1, le=366 * DAY)
+    result_inline_limit: int = Field(default=256 * KIB, ge=1)
+    cache_expires: int = Field(default=DAY, ge=1)
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
     webhook_secret: SecretStr = SecretStr("")
     webhook_secrets: Path | None = None

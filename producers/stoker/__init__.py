@@ -2,6 +2,7 @@
 
 from stoker import webhooks
 from stoker.client import Client
+from stoker.delete import DeleteAnswer
 from stoker.handle import JobHandle
 from stoker.status import CancelAnswer, State, Status
 from stoker_tasks import errors
@@ -75,6 +76,7 @@ __all__ = [
     "AutomaticSpeechRecognitionParameters",
     "CancelAnswer",
     "Client",
+    "DeleteAnswer",
     "DepthEstimation",
     "DepthEstimationParameters",
     "Failure",

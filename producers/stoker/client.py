@@ -9,13 +9,15 @@ from stoker import dead
 from stoker.admission import Admission
 from stoker.cancel import cancel
 from stoker.dead import DeadLetter
+from stoker.delete import DeleteAnswer, delete
 from stoker.handle import JobHandle
 from stoker.ids import new_id
-from stoker.payload import pack
+from stoker.payload import Packed, pack, unpack
 from stoker.publish import Message, publish
 from stoker.server import Server, url_of
 from stoker.status import CancelAnswer, Status, ask, tell
-from stoker_config.artifacts import fetch
+from stoker_config.artifacts import gone
+from stoker_config.retention import Retention
 from stoker_config.settings import Settings
 from stoker_tasks.catalog import find
 from stoker_tasks.job import Job
@@ -34,6 +36,7 @@ from stoker_tasks.wire import (
 
 if TYPE_CHECKING:
     from stoker.events import Webhooks
+    from stoker_config.artifacts import ArtifactStore
     from stoker_config.serving import Serving
 
 
@@ -96,6 +99,8 @@ class Client:
             Unserved: The pool is unknown, or a worker of it lives but none serves the task.
             ModelNotAllowed: The pool serves a fixed list of models without this one.
             TooLarge: The inputs are more than the artifact store takes.
+            InvalidInput: The job asks for its result to be kept for longer than is possible.
+            StorageUnavailable: The inputs go to S3, which does not answer.
         """
         [handle] = self.submit_many(
             [job], pool=pool, countdown=countdown, expires=expires, allow_unserved=allow_unserved
@@ -122,21 +127,29 @@ class Client:
         if not allow_unserved:
             wanted = {(job.task, job.model) for job in jobs}
             self._admission.check(self._server.registry, pool, wanted)
-        store, limit = self._server.artifacts, self._settings.inline_limit
         messages = [
             Message(
                 id=new_id(),
                 task=job.task,
-                kwargs=pack(job, store, limit),
+                kwargs=packed.kwargs,
                 pool=pool,
                 priority=job.priority,
+                beside=packed.beside,
+                beside_expires=self._settings.artifact_expires,
                 countdown=countdown,
                 expires=expires,
             )
-            for job in jobs
+            for job, packed in zip(jobs, self._packed(jobs), strict=True)
         ]
         publish(self._server.app, self._server.redis, messages, self._server.clock.now())
         return [JobHandle(self, message.id) for message in messages]
+
+    def _packed(self, jobs: Sequence[Job]) -> list[Packed]:
+        settings = self._settings
+        retention = Retention(settings.result_expires, settings.retention_max)
+        for job in jobs:
+            retention.checked(job.retention)
+        return [pack(job, self._artifacts, settings.inline_limit) for job in jobs]
 
     def signature(self, job: Job | str, *, pool: str | None = None, **fields: Any) -> Any:
         """Give a Celery signature of a job, for chains, groups and chords.
@@ -158,8 +171,8 @@ class Client:
         """
         queue = queue_name(pool or self._settings.pool)
         if isinstance(job, Job):
-            kwargs = pack(job, self._server.artifacts, self._settings.inline_limit)
-            task, priority = job.task, job.priority
+            [packed] = self._packed([job])
+            kwargs, task, priority = packed.kwargs, job.task, job.priority
         else:
             kwargs, task = _without_inputs(job, fields), find(job).name
             priority = fields.get("priority", "normal")
@@ -200,9 +213,10 @@ class Client:
 
         Raises:
             TimeoutError: It was not finished in time.
+            Gone: Its output was kept beside it, and has expired.
         """
         for _, result in self._server.listener.results([job_id], timeout):
-            return result
+            return self._whole(result)
         raise AssertionError("unreachable")
 
     def as_completed(
@@ -222,7 +236,7 @@ class Client:
         """
         by_id = {handle.id: handle for handle in handles}
         for job_id, result in self._server.listener.results(list(by_id), timeout):
-            yield by_id[job_id], result
+            yield by_id[job_id], self._whole(result)
 
     def upload(self, file: bytes | Path) -> Media:
         """Send a file once that many jobs will read.
@@ -244,9 +258,45 @@ class Client:
         """Read the bytes of an artifact that a result names.
 
         Raises:
-            InputFetchFailed: It has expired.
+            Gone: It has expired, or was deleted.
+            StorageUnavailable: It is in S3, which does not answer.
         """
-        return fetch(self._server.artifacts, uri)
+        data = self._server.artifacts.get([uri]).get(uri)
+        if data is None:
+            raise gone(uri)
+        return data
+
+    def presign(self, uri: str, expires: int | None = None) -> str:
+        """Make a URL under which anybody can read an artifact, without a key, for a time.
+
+        Args:
+            uri: The artifact that a result names.
+            expires: Seconds for which the URL is good, or until the artifact expires; as the
+                settings say if None.
+
+        Raises:
+            Gone: It has expired, or was deleted.
+            NoUrl: It is in Redis, where no URL leads to.
+            StorageUnavailable: It is in S3, which does not answer.
+        """
+        return self._server.artifacts.presign(uri, expires)
+
+    def delete(self, job_id: str) -> DeleteAnswer:
+        """Delete all that is kept of a finished job; see `DeleteAnswer` for what may come of it.
+
+        Its result, its artifacts and the inputs that travelled beside its message go at once.
+
+        Raises:
+            StorageUnavailable: Some of it is in S3, which does not answer; delete it again.
+        """
+        expires = self._settings.retention_max
+        return delete(self._server.redis, self._server.artifacts, job_id, expires)
+
+    def _artifacts(self) -> "ArtifactStore":
+        return self._server.artifacts
+
+    def _whole(self, result: Result) -> Result:
+        return unpack(result, self._artifacts)
 
     def cancel(self, job_id: str) -> CancelAnswer:
         """Cancel a job; see `CancelAnswer` for what may come of it."""

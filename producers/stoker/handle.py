@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from stoker.delete import DeleteAnswer
 from stoker.status import CancelAnswer, Status
 from stoker_tasks.result import Failure, Result, Success
 
@@ -17,6 +18,12 @@ class Jobs(Protocol):
 
     def cancel(self, job_id: str) -> CancelAnswer:
         """Cancel a job."""
+
+    def artifact(self, uri: str) -> bytes:
+        """Read the bytes of an artifact."""
+
+    def delete(self, job_id: str) -> DeleteAnswer:
+        """Delete all that is kept of a finished job."""
 
 
 class JobHandle:
@@ -69,3 +76,15 @@ class JobHandle:
     def cancel(self) -> CancelAnswer:
         """Cancel the job."""
         return self._jobs.cancel(self.id)
+
+    def artifact(self, uri: str) -> bytes:
+        """Read the bytes of an artifact that the result names.
+
+        Raises:
+            Gone: It has expired, or was deleted.
+        """
+        return self._jobs.artifact(uri)
+
+    def delete(self) -> DeleteAnswer:
+        """Delete all that is kept of the job, once it is finished."""
+        return self._jobs.delete(self.id)

@@ -39,6 +39,8 @@ class Message:
         kwargs: The message's keyword arguments.
         pool: The pool that is to run it.
         priority: Its priority.
+        beside: The artifacts that travel beside it.
+        beside_expires: Seconds for which these are kept.
         countdown: Seconds to wait before it may run.
         expires: Seconds, or a time, after which it must not be started any more.
     """
@@ -48,6 +50,8 @@ class Message:
     kwargs: Mapping[str, Any] = field(repr=False)
     pool: str
     priority: Priority
+    beside: Sequence[str] = ()
+    beside_expires: int = 0
     countdown: float | None = None
     expires: float | datetime | None = None
 
@@ -88,6 +92,10 @@ def publish(app: Any, client: Any, messages: Sequence[Message], now: float) -> N
             pipe.hset(keys.PLACED, mapping=placed)
             if wishes:
                 pipe.hset(keys.WISHES, mapping=wishes)
+            for each in messages[start : start + _TRANSACTION]:
+                if each.beside:
+                    pipe.sadd(keys.inputs(each.id), *each.beside)
+                    pipe.expire(keys.inputs(each.id), each.beside_expires)
             for key, envelopes in lists.items():
                 pipe.lpush(key, *envelopes)
             pipe.execute()

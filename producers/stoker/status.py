@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -23,7 +24,7 @@ class State(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
     EXPIRED = "expired"
-    # There was such a job; it is over, and its result is kept no longer.
+    # There was such a job; it is over, and its result is kept no longer, or was deleted.
     GONE = "gone"
     # No client of Stoker's has given this ID; a job of a stock Celery producer that no worker has
     # received yet, or whose result is kept no longer, is not told from one that never was.
@@ -38,7 +39,7 @@ class Status:
         id: The job's ID.
         state: Its state.
         terminal: Whether the state is the job's last.
-        times: When it was queued, started and finished.
+        times: When it was queued, started and finished, and until when its result is kept.
         waiting_for: Why no worker will take a queued job as things are; None if one will.
     """
 
@@ -84,7 +85,9 @@ def ask(pipe: Any, job_id: str) -> None:
         job_id: The job's ID.
     """
     pipe.get(keys.result(job_id))
+    pipe.pttl(keys.result(job_id))
     pipe.exists(keys.canceled(job_id))
+    pipe.exists(keys.deleted(job_id))
     pipe.zscore(keys.RUNNING, job_id)
     pipe.zscore(keys.QUEUED, job_id)
     pipe.hget(keys.PLACED, job_id)
@@ -93,13 +96,17 @@ def ask(pipe: Any, job_id: str) -> None:
 
 def tell(job_id: str, answers: Sequence[Any]) -> Seen:
     """Read the answers to what `ask` asked."""
-    stored, canceled, running, queued, place, starts = answers
+    stored, left_ms, canceled, deleted, running, queued, place, starts = answers
     result = read(stored)
     if result is not None:
-        state = State(result.status)
-        return Seen(Status(id=job_id, state=state, terminal=True, times=result.times))
+        state, times = State(result.status), result.times
+        if times.expires_at is None and left_ms > 0:
+            # The end of a job that no worker took to its end does not tell it.
+            expires_at = datetime.now(UTC) + timedelta(milliseconds=left_ms)
+            times = times.model_copy(update={"expires_at": expires_at})
+        return Seen(Status(id=job_id, state=state, terminal=True, times=times))
     if running is None and queued is None:
-        gone = was_given(job_id)
+        gone = bool(deleted) or was_given(job_id)
         state = State.GONE if gone else State.UNKNOWN
         return Seen(Status(id=job_id, state=state, terminal=gone))
     state, attempts = State.QUEUED, int(starts or 0)

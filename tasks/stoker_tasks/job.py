@@ -1,8 +1,15 @@
 """A request as a caller writes it: one typed class per task, all with these fields."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from stoker_tasks.webhook import WebhookInput
 
@@ -85,6 +92,10 @@ class Job(BaseModel):
         run_timeout: Seconds from its start within which it must be finished.
         deadline: The time by which it must be finished, with its time zone: after that it is
             neither started nor gone on with, and nobody gets its result.
+        retention: Seconds for which the result and its artifacts are kept; as long as the
+            deployment's settings say if absent.
+        cache: Take the output of an earlier job with the same model, parameters and inputs, and
+            let later ones take this one's. A task that generates then needs `do_sample=False`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -102,3 +113,11 @@ class Job(BaseModel):
     queue_timeout: Seconds | None = None
     run_timeout: Seconds | None = None
     deadline: AwareDatetime | None = None
+    retention: Annotated[int, Field(ge=1)] | None = None
+    cache: bool = False
+
+    @model_validator(mode="after")
+    def _has_one_answer(self) -> Self:
+        if self.cache and getattr(self.parameters, "do_sample", False) is not False:
+            raise ValueError("cache=True needs do_sample=False: what is drawn has many answers")
+        return self

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stoker_tasks.errors import ErrorType, StokerError, by_type
 
+JSON: Final = "application/json"
 # The errors of a job whose time ran out.
 _EXPIRED: Final = {ErrorType.EXPIRED, ErrorType.QUEUE_TIMEOUT, ErrorType.RUN_TIMEOUT}
 
@@ -70,6 +71,7 @@ class Times(_Frozen):
         queued_at: It was submitted; for a job of a stock Celery producer, it reached a worker.
         started_at: Its first forward pass began; None if none did.
         finished_at: Its result was stored.
+        expires_at: Until then its result and artifacts are kept.
         attempts: How many of its deliveries were started, this one and those of workers that died
             or were stopped under it, or that a person repeated.
     """
@@ -77,6 +79,7 @@ class Times(_Frozen):
     queued_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    expires_at: datetime | None = None
     attempts: int = 0
 
 
@@ -91,7 +94,8 @@ class Success(_Frozen):
         model: `name@commit`; a local folder's commit is `local`.
         timing: Where the time went.
         metadata: What the caller gave with the job.
-        times: When it was queued, started and finished.
+        times: When it was queued, started and finished, and until when its result is kept.
+        cached: Whether the output is that of an earlier, equal job.
     """
 
     status: Literal["succeeded"] = "succeeded"
@@ -102,6 +106,7 @@ class Success(_Frozen):
     timing: Timing = Timing()
     metadata: dict[str, str] = Field(default={}, repr=False)
     times: Times = Times()
+    cached: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """Give the form in which Celery's result backend stores it; the times stand beside it."""
@@ -150,3 +155,23 @@ class Failure(_Frozen):
 
 
 Result = Success | Failure
+
+
+def reference(uri: str, size: int) -> dict[str, Any]:
+    """Give what stands in a stored result for an output that is too large for it.
+
+    Args:
+        uri: The artifact that has the output, as JSON.
+        size: Its bytes.
+    """
+    return {"artifact": uri, "mime_type": JSON, "size": size}
+
+
+def referenced(output: Any) -> str | None:
+    """Give the artifact that has an output; None if the output stands in its result itself.
+
+    The artifacts that an output may itself refer to have other types.
+    """
+    if not isinstance(output, dict) or output.keys() != {"artifact", "mime_type", "size"}:
+        return None
+    return str(output["artifact"]) if output["mime_type"] == JSON else None

@@ -4,12 +4,11 @@ from functools import partial
 from typing import Any
 
 from stoker_config.settings import Settings
-from stoker_config.stores import open_store
 from stoker_tasks.catalog import CATALOG
 from stoker_workers.broker.step import Engine, MakeEngine
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
-from stoker_workers.engine.inputs import Inputs
+from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.window import Budget
 from tests.doubles.model import FakeModel, FakeModels
 
@@ -20,13 +19,12 @@ def serving(model: FakeModel) -> MakeEngine:
 
 
 def _make_engine(model: FakeModel, settings: Settings, outlet: Outlet, client: Any) -> Engine:
-    store = open_store(settings, client)
-    store.check()
+    payloads = Payloads.open(settings, client)
     budget = Budget(
         tokens=settings.batch_tokens or 1024, rows=settings.batch_rows, window=settings.window
     )
     return Engine(
-        flow=Flow(FakeModels(model), Inputs(store), outlet, lambda _: budget),
+        flow=Flow(FakeModels(model), payloads, outlet, lambda _: budget),
         preload=lambda: None,
         tasks=tuple(CATALOG),
         defaults=dict.fromkeys(CATALOG, "fake"),

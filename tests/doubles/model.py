@@ -5,7 +5,7 @@ its task: the text stands in it as a label, a filled mask or a continued text. W
 `sleep=0.5` makes the forward pass take that long, `steps=0.5` as well, in small steps between which
 a row may end, `fail` makes it raise, `oom=3` makes it run out
 of memory in a batch of more than three rows, `kill` ends the process, `fault` loses the device,
-`bad` is refused by preprocessing.
+`bad` is refused by preprocessing, `draw=9` gives a picture of nine bytes as an artifact.
 """
 
 import os
@@ -17,9 +17,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from stoker_config.artifacts import new_uri
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
-from stoker_workers.engine.model import Chunk, Ended, ModelKey, Output, Prepared, WarmModel
+from stoker_workers.engine.model import (
+    ArtifactData,
+    Chunk,
+    Ended,
+    ModelKey,
+    Output,
+    Prepared,
+    WarmModel,
+)
 
 SHAPES: Final[Mapping[str, Callable[[str], dict[str, Any]]]] = {
     "fill-mask": lambda text: {
@@ -73,6 +82,10 @@ class FakeModel:
         return texts
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
+        drawn = re.search(r"draw=(\d+)", " ".join(outputs))
+        if drawn:
+            picture = ArtifactData(new_uri(), "image/png", b"p" * int(drawn[1]))
+            return Output([{"picture": picture.uri}], [picture])
         shape = SHAPES.get(job.task, _label)
         count = job.parameters.given().get("top_k") or 1
         if isinstance(job.inputs, list):

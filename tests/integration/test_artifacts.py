@@ -220,7 +220,7 @@ def test_a_large_output_is_an_artifact(module_client: Client, tiny: TinyModel) -
 
 
 def test_an_artifact_that_never_was_is_not_read_as_empty(module_client: Client) -> None:
-    with pytest.raises(errors.InputFetchFailed):
+    with pytest.raises(errors.Gone):
         module_client.artifact(f"artifact:{'0' * 32}")
 
 

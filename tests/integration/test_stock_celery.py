@@ -64,7 +64,8 @@ def test_send_task_and_get(stock: Producer) -> None:
     result = stock.get(job_id)
 
     assert labels(result) == ["a b", "a b"]
-    assert result.keys() == {"output", "artifacts", "task", "model", "timing", "metadata"}
+    fields = {"output", "artifacts", "task", "model", "timing", "metadata", "cached"}
+    assert result.keys() == fields
     assert result["task"] == "text-classification"
     assert result["model"] == "fake@local"
     assert stock.state(job_id) == "SUCCESS"

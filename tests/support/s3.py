@@ -44,7 +44,7 @@ class S3:
         """Make a boto3 client of it, as anybody would."""
         return connect_s3(Settings.model_validate(self.settings()))
 
-    def keys(self) -> list[str]:
+    def objects(self) -> list[str]:
         """List the names of all objects in the bucket."""
         found = self.client().list_objects_v2(Bucket=self.bucket)
         return [each["Key"] for each in found.get("Contents", ())]

@@ -5,6 +5,7 @@ Torch and transformers are imported when a worker starts, not when this module i
 """
 
 import ssl
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,7 +15,6 @@ from stoker_config.app import make_app
 from stoker_config.logs import set_up
 from stoker_config.models_file import ModelEntry, read_models_file
 from stoker_config.settings import Settings, load_settings
-from stoker_config.stores import open_store
 from stoker_tasks.catalog import CATALOG
 from stoker_tasks.parts import install_words
 from stoker_workers.broker.backend import CollectingBackend
@@ -28,8 +28,8 @@ from stoker_workers.engine.budgets import Budgets
 from stoker_workers.engine.control import ModelControl
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
-from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import ModelKey, WarmModel
+from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.probe import probe
 from stoker_workers.engine.progress import Progress
 from stoker_workers.engine.served import ServedModels, parse_preload
@@ -144,18 +144,17 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
         lacking=lacking,
     )
     warm.pin(served.pinned)
-    store = open_store(settings, client)
-    store.check()
     files = Files(
         Outside(Guard(settings.allowed_networks)),
         S3Buckets(settings, settings.input_buckets),
         limit=settings.fetch_limit,
         seconds=settings.fetch_timeout,
     )
+    makers = f"{device.description}, transformers {version('transformers')}, {listed!r}"
     return Engine(
         flow=Flow(
             served,
-            Inputs(store, files.fetch),
+            Payloads.open(settings, client, files.fetch, makers),
             outlet,
             lambda key: served.bound(key, budgets.of(key)),
         ),

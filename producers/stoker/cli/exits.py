@@ -23,6 +23,7 @@ class Exit(IntEnum):
     TIMEOUT = 3  # time ran out; the jobs go on
     FINISHED = 4  # cancel: a job had already finished
     UNKNOWN = 5  # no job has this ID, or its result has expired
+    UNFINISHED = 6  # delete: a job waits or runs
     INTERRUPTED = 130
 
 

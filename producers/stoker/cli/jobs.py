@@ -138,7 +138,7 @@ def submit(
 
 
 def status(ids: Ids, as_json: AsJson = False) -> None:
-    """Say where jobs stand: queued, running, canceling, succeeded, failed, canceled or expired.
+    """Say where jobs stand: queued, running, canceling, succeeded, failed, canceled, expired, gone.
 
     Exit codes: 0, or 5 if no job has one of the IDs, or its result is gone.
     """

@@ -6,6 +6,7 @@ import typer
 
 from stoker.cli import doctor, jobs, services, tasks
 from stoker.cli.dead import dead
+from stoker.cli.delete import delete
 from stoker.cli.exits import Exit, in_words
 from stoker.cli.webhooks import webhooks
 
@@ -22,6 +23,7 @@ app.command("submit")(jobs.submit)
 app.command("status")(jobs.status)
 app.command("wait")(jobs.wait)
 app.command("cancel")(jobs.cancel)
+app.command("delete")(delete)
 app.add_typer(dead)
 app.add_typer(webhooks)
 app.command("tasks")(tasks.tasks)

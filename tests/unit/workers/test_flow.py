@@ -25,11 +25,10 @@ from stoker_tasks.job import Job
 from stoker_tasks.result import Success
 from stoker_workers.engine.delivery import Delivery, Outcome, Work
 from stoker_workers.engine.flow import Flow
-from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import Chunk, ModelKey, Prepared, WarmModel
 from stoker_workers.engine.window import Budget
 from tests.doubles.model import FakeModel, FakeModels
-from tests.doubles.store import MemoryStore
+from tests.doubles.store import payloads
 from tests.support.until import until
 
 
@@ -88,7 +87,7 @@ def delivery(
 
 @contextmanager
 def running(told: Told, models: FakeModels | None = None) -> Iterator[Flow]:
-    flow = Flow(models or FakeModels(), Inputs(MemoryStore()), told, lambda _: Budget(tokens=1024))
+    flow = Flow(models or FakeModels(), payloads(), told, lambda _: Budget(tokens=1024))
     flow.start()
     yield flow
     assert flow.stop(10)
@@ -255,7 +254,7 @@ def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
             raise KeyboardInterrupt  # what no handler of a pass expects
 
     told = Told()
-    flow = Flow(FakeModels(Broken()), Inputs(MemoryStore()), told, lambda _: Budget(tokens=1024))
+    flow = Flow(FakeModels(Broken()), payloads(), told, lambda _: Budget(tokens=1024))
     flow._preprocess(Work(delivery("x")))
     with pytest.raises(KeyboardInterrupt):
         flow._forward_next()
@@ -265,7 +264,7 @@ def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
 
 def test_stopping_takes_no_longer_than_it_is_given() -> None:
     told = Told()
-    flow = Flow(FakeModels(), Inputs(MemoryStore()), told, lambda _: Budget(tokens=1024))
+    flow = Flow(FakeModels(), payloads(), told, lambda _: Budget(tokens=1024))
     flow.start()
     flow.accept(delivery("sleep=3"))
     until(lambda: bool(told.begun))
@@ -279,7 +278,7 @@ def test_stopping_takes_no_longer_than_it_is_given() -> None:
 
 def test_a_job_of_many_rows_that_is_stopped_half_way_is_known_as_interrupted() -> None:
     told, models = Told(), FakeModels()
-    flow = Flow(models, Inputs(MemoryStore()), told, lambda _: Budget(tokens=1024, rows=1))
+    flow = Flow(models, payloads(), told, lambda _: Budget(tokens=1024, rows=1))
     flow.start()
     rows = ["sleep=0.3", "sleep=0.3", "three"]
     flow.accept(dataclasses.replace(delivery("many"), kwargs={"inputs": rows}))
@@ -314,8 +313,7 @@ def test_a_job_that_waits_for_its_file_lets_others_pass() -> None:
         return dataclasses.replace(delivery(url, task), kwargs=kwargs)
 
     models.model = Reader()
-    inputs = Inputs(MemoryStore(), fetch)
-    flow = Flow(models, inputs, told, lambda _: Budget(tokens=1024))
+    flow = Flow(models, payloads(fetch=fetch), told, lambda _: Budget(tokens=1024))
     flow.start()
     flow.accept(naming("https://h/file"))
     flow.accept(naming("https://h/missing"))

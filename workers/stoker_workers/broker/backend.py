@@ -119,11 +119,13 @@ class Deliveries:
         index: The sorted set of held deliveries.
         table: The hash of held deliveries.
         tags: Each job's tag, by the job's ID; a job of kombu's own transport has none.
+        keep: Seconds for which results are kept, by the job's ID; others as long as usual.
     """
 
     index: str = "unacked_index"
     table: str = "unacked"
     tags: Mapping[str, str] = field(default_factory=dict)
+    keep: Mapping[str, int] = field(default_factory=dict)
 
 
 class CollectingBackend(QuickBackend):
@@ -146,20 +148,21 @@ class CollectingBackend(QuickBackend):
         If the context ends with an exception, nothing is stored.
 
         Args:
-            deliveries: The deliveries to acknowledge with the results.
+            deliveries: The deliveries to acknowledge with the results, and how long these are kept.
 
         Yields:
             The results, by their jobs' IDs, as they are collected.
         """
+        deliveries = deliveries or Deliveries()
         results: dict[str, Stored] = {}
-        self._thread.results = results
+        self._thread.results, self._thread.keep = results, deliveries.keep
         try:
             yield results
         finally:
-            self._thread.results = None
+            self._thread.results = self._thread.keep = None
         for call in _calls(list(results.values())):
             # Storing is fenced, so it may be repeated until the server is back.
-            self.ensure(self._store_all, (call, deliveries or Deliveries()), max_retries=None)
+            self.ensure(self._store_all, (call, deliveries), max_retries=None)
 
     def store_result(
         self,
@@ -190,7 +193,7 @@ class CollectingBackend(QuickBackend):
         stored = Stored(
             key=key,
             value=value,
-            expires=int(self.expires if expires is None else expires) or 0,
+            expires=self._seconds(_job_id(key), self.expires if expires is None else expires),
             event=self._event(_job_id(key), value),
         )
         results = self._collecting()
@@ -222,10 +225,13 @@ class CollectingBackend(QuickBackend):
         """Give what is stored of a result: Celery's own, and the times of a job beside it."""
         meta = super()._get_result_meta(result, state, traceback, request, *args, **kwargs)
         times = getattr(request, TIMES, None)
-        if times is not None:
+        if request is not None and times is not None:
             if self._clock is None:
                 self._clock = ServerClock(self.client)
-            meta["times"] = {**times, "finished_at": self._clock.now()}
+            now = self._clock.now()
+            seconds = self._seconds(request.id, self.expires)
+            expires_at = now + seconds if seconds else None
+            meta["times"] = {**times, "finished_at": now, "expires_at": expires_at}
         return meta
 
     def get_state(self, task_id: str) -> Any:
@@ -246,6 +252,11 @@ class CollectingBackend(QuickBackend):
 
     def _collecting(self) -> dict[str, Stored] | None:
         return getattr(self._thread, "results", None)
+
+    def _seconds(self, job_id: str, usual: float | None) -> int:
+        """Say how long a job's result is kept; 0 for ever."""
+        keep: Mapping[str, int] = getattr(self._thread, "keep", None) or {}
+        return keep.get(job_id) or int(usual or 0)
 
     def _store_all(self, results: list[Stored], deliveries: Deliveries) -> None:
         if self._store is None:

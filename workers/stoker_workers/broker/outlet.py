@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -19,6 +20,7 @@ from kombu.exceptions import OperationalError
 
 from stoker_config import keys, outbox
 from stoker_config.clock import ServerClock
+from stoker_config.retention import Retention
 from stoker_tasks.errors import Internal, Poison
 from stoker_tasks.event import Event
 from stoker_tasks.result import Failure, Success
@@ -57,10 +59,14 @@ class CeleryOutlet:
         calls: The way into the event loop.
         client: A redis-py client.
         clock: The server's clock.
+        retention: How long results are kept.
     """
 
-    def __init__(self, calls: LoopCalls, client: Any, clock: ServerClock) -> None:
+    def __init__(
+        self, calls: LoopCalls, client: Any, clock: ServerClock, retention: Retention
+    ) -> None:
         self._calls = calls
+        self._retention = retention
         self._client = client
         self._clock = clock
         self._count_death = client.register_script(_COUNT_DEATH)
@@ -130,7 +136,11 @@ class CeleryOutlet:
 
     def _finish(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         ledger = ledger_of(outcomes[0][0].handle)
-        deliveries = _deliveries(ledger, [delivery for delivery, _ in outcomes])
+        asked = {
+            each.id: each.kwargs["retention"] for each, _ in outcomes if "retention" in each.kwargs
+        }
+        keep = {job: self._retention.of(seconds) for job, seconds in asked.items()}
+        deliveries = replace(_deliveries(ledger, [each for each, _ in outcomes]), keep=keep)
         self._keep_dead([each for each, result in outcomes if isinstance(result, Poison)])
         with outcomes[0][0].handle.task.backend.collect(deliveries) as stored:
             traced = [(each.handle, _trace(each.handle, result)) for each, result in outcomes]

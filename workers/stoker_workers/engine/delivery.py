@@ -11,7 +11,7 @@ from stoker_tasks.errors import StokerError
 from stoker_tasks.job import Job
 from stoker_tasks.result import Success, Timing
 from stoker_workers.engine.clocks import Clocks
-from stoker_workers.engine.model import ModelKey, Prepared, WarmModel
+from stoker_workers.engine.model import ModelKey, Output, Prepared, WarmModel
 
 _MS: Final = 1000.0
 
@@ -84,6 +84,9 @@ class Work:
         prepared: Its rows, once they are preprocessed.
         outputs: What the forward passes gave for its rows, by position.
         missing: How many rows have no output yet.
+        keep: Seconds for which its result is kept.
+        digest: By what its answer is cached; None if it is not to be.
+        answer: The answer of an earlier job, once it is found.
         error: Why it fails, once it does.
     """
 
@@ -97,6 +100,9 @@ class Work:
     prepared: Prepared | None = None
     outputs: list[Any] = field(default_factory=list)
     missing: int = 0
+    keep: int = 0
+    digest: str | None = None
+    answer: Output | None = None
     error: StokerError | None = None
 
     fetch_s: float = 0.0
@@ -136,6 +142,11 @@ class Work:
             tokens=self.tokens,
             padded_tokens=self.padded_tokens,
         )
+
+    def set_answer(self, answer: Output) -> None:
+        """Keep the answer of an earlier job: there is nothing to be run."""
+        self.answer = answer
+        self.ready = self.started = self.forwarded = time.monotonic()
 
     def set_prepared(self, prepared: Prepared) -> None:
         """Keep the rows, and make room for their outputs."""

@@ -16,15 +16,16 @@ from uuid import uuid4
 
 from stoker_tasks.errors import Canceled, Internal, Poison, StokerError
 from stoker_tasks.job import Job
-from stoker_tasks.result import Artifact, Success
+from stoker_tasks.result import Success
 from stoker_tasks.wire import read_job
 from stoker_workers.engine.batcher import Batcher
 from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.delivery import Delivery, Outcome, Outlet, Work
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.forward import DeviceFault, Pass, run
-from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import ModelKey, WarmModel
+from stoker_workers.engine.outputs import Placed
+from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.window import Budget, Row
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,7 @@ class Flow:
 
     Args:
         models: Where warm models come from.
-        inputs: Reads payloads back that travelled outside their messages, and stores outputs that
-            do so.
+        payloads: Reads inputs, and puts outputs where they belong.
         outlet: Where outcomes go.
         budget_of: Says how large a batch of a model may grow.
     """
@@ -62,12 +62,14 @@ class Flow:
     def __init__(
         self,
         models: Models,
-        inputs: Inputs,
+        payloads: Payloads,
         outlet: Outlet,
         budget_of: Callable[[ModelKey], Budget],
     ) -> None:
         self._models = models
-        self._inputs = inputs
+        self._inputs = payloads.inputs
+        self._outputs = payloads.outputs
+        self._cached = payloads.cached
         self._outlet = outlet
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
         self._batcher = Batcher(budget_of)
@@ -168,10 +170,12 @@ class Flow:
             if delivery.redelivered:
                 work.alone = self._is_suspect(delivery)
             kwargs = self._inputs.claim(delivery.kwargs)
-            work.job = read_job(delivery.celery_task, delivery.args, kwargs)
+            args = [self._inputs.whole(each) for each in delivery.args]
+            work.job = read_job(delivery.celery_task, args, kwargs)
             work.clocks = Clocks.of(work.job, delivery.submitted, work.taken)
             if late := work.late():
                 raise late
+            work.keep = self._outputs.retention.checked(work.job.retention)
             work.key = self._models.key_of(work.job)
         assert work.key is not None
         loading = self._models.get(work.key)
@@ -204,9 +208,16 @@ class Flow:
 
     def _prepare(self, work: Work, fetched: Mapping[str, bytes]) -> None:
         assert work.job is not None
+        assert work.key is not None
         assert work.model is not None
         began = time.monotonic()
         media = {**self._inputs.media(work.job), **fetched}
+        if work.job.cache:
+            work.digest = self._cached.digest(work.job, work.key, work.model.name, media)
+            if answer := self._cached.find(work.digest):
+                work.set_answer(answer)
+                self._send_on(work)
+                return
         work.set_prepared(work.model.preprocess(work.job, media))
         work.ready = time.monotonic()
         work.preprocess_s = work.ready - began
@@ -347,7 +358,9 @@ class Flow:
 
     def _postprocess_next(self) -> bool:
         bunch, end = _gather(self._done)
-        outcomes = [(work.delivery, self._postprocess(work)) for work in bunch]
+        # All of them are on their way to their store before the first is waited for.
+        placing = [(work, self._postprocess(work)) for work in bunch]
+        outcomes = [(work.delivery, self._outcome(work, placed)) for work, placed in placing]
         if outcomes:
             try:
                 self._outlet.finished(outcomes)
@@ -357,31 +370,42 @@ class Flow:
             end.set()
         return end is not None
 
-    def _postprocess(self, work: Work) -> Outcome:
+    def _postprocess(self, work: Work) -> Callable[[], Placed] | StokerError:
+        """Make a job's output, and begin to put it where it belongs."""
         if work.error is not None:
             return work.error
         assert work.job is not None
         assert work.model is not None
-        assert work.prepared is not None
         try:
-            output = work.model.postprocess(work.job, work.prepared, work.outputs)
-            artifacts = [
-                Artifact(uri=self._inputs.keep(each), mime_type=each.mime_type, size=len(each.data))
-                for each in output.artifacts
-            ]
-            return work.late() or Success(
-                output=output.value,
-                artifacts=artifacts,
-                task=work.job.task,
-                model=work.model.name,
-                timing=work.timing(),
-                metadata=work.job.metadata,
-            )
-        except StokerError as error:
-            return error
+            output = work.answer
+            if output is None:
+                assert work.prepared is not None
+                output = work.model.postprocess(work.job, work.prepared, work.outputs)
+            return self._outputs.place(output, work.keep)
         except Exception as error:  # noqa: BLE001 - a job's own postprocessing fails alone
-            log_fault(logger, "postprocessing failed", error)
-            return Internal(f"postprocessing failed: {type(error).__name__}: {error}")
+            return _postprocessing_failed(error)
+
+    def _outcome(self, work: Work, placed: Callable[[], Placed] | StokerError) -> Outcome:
+        """Make a job's result, once its output is where it belongs."""
+        if isinstance(placed, StokerError):
+            return placed
+        assert work.job is not None
+        assert work.model is not None
+        try:
+            output = placed()
+            if work.digest is not None and work.answer is None:
+                self._cached.note(work.digest, work.delivery.id)
+        except Exception as error:  # noqa: BLE001 - as above
+            return _postprocessing_failed(error)
+        return work.late() or Success(
+            output=output.value,
+            artifacts=list(output.artifacts),
+            task=work.job.task,
+            model=work.model.name,
+            timing=work.timing(),
+            metadata=work.job.metadata,
+            cached=work.answer is not None,
+        )
 
     def _fail(self, work: Work, error: StokerError) -> None:
         if work.error is None:
@@ -391,6 +415,13 @@ class Flow:
     def _send_on(self, work: Work) -> None:
         self._begun.pop(work, None)
         self._done.put(work)
+
+
+def _postprocessing_failed(error: Exception) -> StokerError:
+    if isinstance(error, StokerError):
+        return error
+    log_fault(logger, "postprocessing failed", error)
+    return Internal(f"postprocessing failed: {type(error).__name__}: {error}")
 
 
 def _works(rows: Sequence[Row]) -> list[Work]:

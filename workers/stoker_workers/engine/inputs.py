@@ -1,4 +1,4 @@
-"""The claim check: payloads that travel beside their message, read back and stored."""
+"""The claim check: payloads that travelled beside their message, read back; and files by URL."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,24 +9,29 @@ from stoker_config.artifacts import ArtifactStore, fetch
 from stoker_tasks.errors import InputFetchFailed, InvalidInput
 from stoker_tasks.job import Job
 from stoker_tasks.media import media_in
+from stoker_tasks.result import referenced
 from stoker_tasks.wire import CLAIM_FIELD
 from stoker_workers.engine.fetching import Fetch, Fetching
-from stoker_workers.engine.model import ArtifactData
 
 
-def _nowhere(urls: Sequence[str]) -> Mapping[str, bytes]:
+def nowhere(urls: Sequence[str]) -> Mapping[str, bytes]:
+    """Fetch nothing.
+
+    Raises:
+        InputFetchFailed: Always.
+    """
     raise InputFetchFailed("this worker fetches nothing: send the bytes with the job")
 
 
 class Inputs:
-    """Reads what jobs only name, and stores what their results do.
+    """Reads what jobs only name.
 
     Args:
         store: Where artifacts are kept.
         fetch: Fetches the files that a job names by URL; all are refused if it is absent.
     """
 
-    def __init__(self, store: ArtifactStore, fetch: Fetch = _nowhere) -> None:
+    def __init__(self, store: ArtifactStore, fetch: Fetch = nowhere) -> None:
         self._store = store
         self._fetching = Fetching(fetch)
 
@@ -53,6 +58,20 @@ class Inputs:
             return {**rest, "inputs": json.loads(fetch(self._store, str(kwargs[CLAIM_FIELD])))}
         except ValueError:
             raise InvalidInput(f"the artifact that {CLAIM_FIELD} names is not JSON") from None
+
+    def whole(self, given: Any) -> Any:
+        """Put large outputs back into the results that a chain or a chord hands over.
+
+        Args:
+            given: A positional argument: a result as it is stored, a list of such, or else.
+
+        Raises:
+            InputFetchFailed: An output has expired.
+        """
+        if isinstance(given, list):
+            return [self.whole(each) for each in given]
+        uri = referenced(given.get("output")) if isinstance(given, dict) else None
+        return given if uri is None else {**given, "output": json.loads(fetch(self._store, uri))}
 
     def media(self, job: Job) -> Mapping[str, bytes]:
         """Read the bytes of those inputs that the message only names, by the names of artifacts.
@@ -89,11 +108,3 @@ class Inputs:
     def stop(self) -> None:
         """Begin to fetch nothing more."""
         self._fetching.stop()
-
-    def keep(self, artifact: ArtifactData) -> str:
-        """Store a binary output and give its name.
-
-        Raises:
-            TooLarge: The store does not take it.
-        """
-        return self._store.put(artifact.data, uri=artifact.uri)

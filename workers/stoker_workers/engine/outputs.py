@@ -1,0 +1,99 @@
+"""Where a job's output goes: into its result or, where it is large or binary, beside it."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from stoker_config.artifacts import ArtifactStore
+from stoker_config.retention import Retention
+from stoker_tasks.result import JSON, Artifact, reference
+from stoker_workers.engine.model import Output
+
+# A store may be far away: so many artifacts are on their way to it at once.
+_AT_ONCE: Final = 8
+# The most that JSON takes for a number and the comma behind it, and for a character of a string.
+_BYTES_A_NUMBER: Final = 27
+_BYTES_A_CHARACTER: Final = 12
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An output in the form in which a result has it.
+
+    Attributes:
+        value: The output, or the reference that stands for it.
+        artifacts: The binary outputs.
+    """
+
+    value: Any = field(repr=False)
+    artifacts: tuple[Artifact, ...] = ()
+
+
+class Outputs:
+    """Puts outputs where they belong.
+
+    Args:
+        store: Where artifacts are kept.
+        inline_limit: Bytes of JSON above which an output leaves the result.
+        retention: How long results and artifacts are kept.
+    """
+
+    def __init__(self, store: ArtifactStore, inline_limit: int, retention: Retention) -> None:
+        self._store = store
+        self._inline_limit = inline_limit
+        self.retention = retention
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="stoker-outputs")
+
+    def place(self, output: Output, seconds: int) -> Callable[[], Placed]:
+        """Begin to put an output where it belongs.
+
+        Args:
+            output: The output.
+            seconds: How long its result is kept.
+
+        Returns:
+            What waits until it is there. It raises `TooLarge` if the store does not take it, and
+            `StorageUnavailable` if the store does not answer.
+        """
+        large = self._is_large(output.value)
+        if not large and not output.artifacts:
+            placed = Placed(output.value)
+            return lambda: placed
+        return self._threads.submit(self._place, output, large, seconds).result
+
+    def _place(self, output: Output, large: bool, seconds: int) -> Placed:
+        artifacts = tuple(
+            Artifact(
+                uri=self._store.put(
+                    each.data, uri=each.uri, mime_type=each.mime_type, expires=seconds
+                ),
+                mime_type=each.mime_type,
+                size=len(each.data),
+            )
+            for each in output.artifacts
+        )
+        if not large:
+            return Placed(output.value, artifacts)
+        raw = json.dumps(output.value, ensure_ascii=False).encode()
+        uri = self._store.put(raw, mime_type=JSON, expires=seconds)
+        return Placed(reference(uri, len(raw)), artifacts)
+
+    def _is_large(self, value: Any) -> bool:
+        # Most outputs are small by far, and need not be written twice to know it.
+        return _at_most(value) > self._inline_limit and len(json.dumps(value)) > self._inline_limit
+
+
+def _at_most(value: Any) -> int:
+    """Give a number of bytes that a value's JSON does not pass, without making it."""
+    if isinstance(value, str):
+        return len(value) * _BYTES_A_CHARACTER + 4
+    if isinstance(value, dict):
+        return 4 + sum(_at_most(name) + _at_most(each) for name, each in value.items())
+    if isinstance(value, list):
+        if set(map(type, value)) <= _NUMBERS:
+            return 4 + len(value) * _BYTES_A_NUMBER
+        return 4 + sum(map(_at_most, value))
+    return _BYTES_A_NUMBER
