@@ -6,11 +6,33 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 
-from stoker_tasks import audio, image, image_words, regions, rewriting, speaking, text, video
+from stoker_tasks import (
+    answering,
+    audio,
+    deciding,
+    image,
+    image_words,
+    regions,
+    rewriting,
+    speaking,
+    text,
+    video,
+)
 from stoker_tasks.errors import UnknownTask
 from stoker_tasks.spec import TaskSpec
 
-_FAMILIES: Final = (text, rewriting, image, image_words, regions, video, audio, speaking)
+_FAMILIES: Final = (
+    text,
+    answering,
+    deciding,
+    rewriting,
+    image,
+    image_words,
+    regions,
+    video,
+    audio,
+    speaking,
+)
 
 CATALOG: Mapping[str, TaskSpec] = MappingProxyType(
     {spec.name: spec for family in _FAMILIES for spec in family.TASKS}

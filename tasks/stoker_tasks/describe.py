@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Final, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
 from pydantic import BaseModel
 
@@ -150,8 +150,11 @@ def _shape(kind: Any) -> str:
         return "{" + ", ".join(parts) + "}"
     if get_origin(kind) is list:
         return f"[{_shape(get_args(kind)[0])}, …]"
+    if get_origin(kind) is Literal:
+        return " or ".join(json.dumps(each) for each in get_args(kind))
     if get_origin(kind) is UnionType:
         return " or ".join(_shape(each) for each in get_args(kind))
     if get_origin(kind) is dict:
-        return "{…}"
+        each = _shape(get_args(kind)[1])
+        return "{…}" if each == "anything" else f"{{name: {each}, …}}"
     return _NAMES.get(kind, "anything")

@@ -13,7 +13,9 @@ import torch
 import transformers
 
 from tests.tiny import (
+    answering,
     audio,
+    deciding,
     image,
     image_words,
     listening,
@@ -27,7 +29,19 @@ from tests.tiny import (
 
 _SEED = 7
 
-FAMILIES = (text, rewriting, image, image_words, regions, video, audio, listening, speaking)
+FAMILIES = (
+    text,
+    answering,
+    deciding,
+    rewriting,
+    image,
+    image_words,
+    regions,
+    video,
+    audio,
+    listening,
+    speaking,
+)
 BUILDERS: dict[str, Callable[[], list[Any]]] = {
     build.__name__: build for family in FAMILIES for build in family.BUILDERS
 }

@@ -29,7 +29,7 @@ def _bert(tokenizer: Any, **settings: Any) -> Any:
     )
 
 
-def _llama(tokenizer: Any, **settings: Any) -> Any:
+def llama(tokenizer: Any, **settings: Any) -> Any:
     return t.LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -55,7 +55,7 @@ def bert_classifier() -> list[Any]:
 def llama_classifier() -> list[Any]:
     """A decoder that classifies, without a padding token."""
     tokenizer = tokens.chat(pad=False)
-    return [t.LlamaForSequenceClassification(_llama(tokenizer, **labels(SENTIMENT))), tokenizer]
+    return [t.LlamaForSequenceClassification(llama(tokenizer, **labels(SENTIMENT))), tokenizer]
 
 
 def bert_tagger() -> list[Any]:
@@ -132,7 +132,7 @@ def bart_nli() -> list[Any]:
 
 def llama_chat() -> list[Any]:
     tokenizer = tokens.chat()
-    return [t.LlamaForCausalLM(_llama(tokenizer)), tokenizer]
+    return [t.LlamaForCausalLM(llama(tokenizer)), tokenizer]
 
 
 def gpt2() -> list[Any]:

@@ -1,7 +1,9 @@
 """Jobs of different callers that may share a forward pass, for each task, by family."""
 
 from tests.parity.cases import (
+    answering,
     audio,
+    deciding,
     generation,
     image,
     image_words,
@@ -16,6 +18,8 @@ from tests.parity.cases import (
 CASES = (
     *text.CASES,
     *generation.CASES,
+    *answering.CASES,
+    *deciding.CASES,
     *rewriting.CASES,
     *image.CASES,
     *image_words.CASES,

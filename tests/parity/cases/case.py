@@ -17,6 +17,7 @@ LONG = (
     "Alice lives in Paris."
 )
 ENDLESS = " ".join([LONG] * 6)
+ENDLESS_TABLE = {"name": ["Alice", "Bob"] * 20, "city": ["Paris", "Berlin"] * 20}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def for_pipeline(inputs: Any) -> Any:
     if isinstance(inputs, list):
         return [for_pipeline(each) for each in inputs]
     if isinstance(inputs, dict):
+        # A new one each time: some pipelines change what they are given.
         return {name: for_pipeline(each) for name, each in inputs.items()}
     if not isinstance(inputs, bytes) or inputs[4:8] == b"ftyp":
         return inputs

@@ -60,6 +60,19 @@ labelled = st.fixed_dictionaries(
     {"candidate_labels": st.lists(st.text(min_size=1, max_size=9), min_size=1)}
 )
 tokenizer = some(truncation=maybe_bool, max_length=positive)
+words = st.text(min_size=1, max_size=20)
+thousandths = st.lists(st.integers(0, 499), min_size=2, max_size=2)
+# A box's left and top, and further than these its right and bottom.
+box = st.builds(lambda low, high: low + [500 + each for each in high], thousandths, thousandths)
+question = st.fixed_dictionaries({"question": words})
+criteria = st.dictionaries(text, st.none() | text, min_size=1, max_size=3)
+asked = st.one_of(
+    st.fixed_dictionaries({"type": st.just("noul")}, optional={"instructions": text}),
+    st.fixed_dictionaries({"type": st.just("choice"), "criteria": criteria}),
+    st.fixed_dictionaries(
+        {"type": st.just("score"), "criteria": st.lists(text, min_size=1, max_size=3)}
+    ),
+)
 INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy[Any]]] = {
     "text-classification": (
         one_or_many(text | pair),
@@ -94,6 +107,45 @@ INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy
     "translation": (
         one_or_many(text),
         some(src_lang=text, tgt_lang=st.none() | text, **generation),
+    ),
+    "question-answering": (
+        one_or_many(st.fixed_dictionaries({"question": words, "context": words})),
+        some(top_k=positive, align_to_words=maybe_bool, doc_stride=st.integers(0, 99)),
+    ),
+    "table-question-answering": (
+        one_or_many(
+            st.fixed_dictionaries(
+                {
+                    "table": st.dictionaries(
+                        text, st.lists(text, min_size=2, max_size=2), min_size=1, max_size=3
+                    )
+                    | st.lists(st.fixed_dictionaries({"": text, "a": text}), min_size=1),
+                    "query": one_or_many(words),
+                }
+            )
+        ),
+        some(sequential=maybe_bool, truncation=maybe_bool),
+    ),
+    "document-question-answering": (
+        one_or_many(
+            st.fixed_dictionaries(
+                {"question": words, "word_boxes": st.lists(st.tuples(text, box).map(list))},
+                optional={"image": media},
+            )
+        ),
+        some(top_k=positive, lang=st.just("deu+fra"), tesseract_config=st.just("--psm 6")),
+    ),
+    "decision": (
+        one_or_many(
+            st.fixed_dictionaries(
+                {
+                    "state": text | st.lists(text) | st.dictionaries(text, text),
+                    "questions": st.dictionaries(text, asked, min_size=1, max_size=3),
+                },
+                optional={"assets": st.dictionaries(text, media, max_size=2)},
+            )
+        ),
+        some(),
     ),
     "image-classification": (one_or_many(media), some(top_k=positive)),
     "zero-shot-image-classification": (one_or_many(media), labelled),

@@ -17,13 +17,24 @@ from stoker_workers.models.device import Device
 from stoker_workers.models.extensions import custom_pipeline
 from stoker_workers.models.files import find_files
 from stoker_workers.models.loading import load_pipeline
-from stoker_workers.models.rooms import audio, image, image_words, rewriting, text, video
+from stoker_workers.models.rooms import (
+    answering,
+    audio,
+    deciding,
+    image,
+    image_words,
+    rewriting,
+    text,
+    video,
+)
 from stoker_workers.models.rooms.room import Room
 from stoker_workers.models.weights import expected_memory, taken_memory
 
 ROOMS: Final[Mapping[str, Room]] = MappingProxyType(
     {
         **text.ROOMS,
+        **answering.ROOMS,
+        **deciding.ROOMS,
         **rewriting.ROOMS,
         **image.ROOMS,
         **image_words.ROOMS,

@@ -211,9 +211,14 @@ def _refusing(job: Job) -> Iterator[None]:
     # Tokenizers raise bare `Exception`, chat templates their own; all of it is about the input.
     except Exception as error:  # noqa: BLE001
         raise InvalidInput(f"{job.task} cannot read this job: {_reason(error, job)}") from None
+    except BaseException as error:
+        # What a tokenizer's Rust code raises where it finds its settings impossible.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise InvalidInput(f"{job.task} cannot read this job: {_reason(error, job)}") from None
 
 
-def _reason(error: Exception, job: Job) -> str:
+def _reason(error: BaseException, job: Job) -> str:
     """Give an exception's message if it quotes none of the caller's texts, else its type."""
     message = " ".join(str(error).split())
     # Of the parameters, only this one is ever quoted.
