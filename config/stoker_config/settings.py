@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stoker_config.sizes import KIB, MIB, parse_size
+from stoker_tasks.limits import Limits
 
 DAY = 86_400
 
@@ -73,7 +74,9 @@ class Settings(BaseSettings):
         s3_multipart: Bytes above which an artifact is sent in parts, several at once.
         presign_expires: Seconds for which a presigned URL leads to its artifact.
         result_expires: Seconds for which a result and its artifacts are kept, unless the job says.
-        fetch_limit: Bytes of all files together that one job names by URL.
+        max_items: The most inputs in one job's list.
+        max_text: Characters of all texts of one job together.
+        fetch_limit: Bytes of all files together that one job only names, by URL or as artifacts.
         fetch_timeout: Seconds in which all files have to be here that one job names by URL.
         input_buckets: The S3 buckets of which callers may name objects, `s3://BUCKET/KEY`; workers
             read them with their own credentials. Separated by commas; none if empty.
@@ -137,7 +140,9 @@ class Settings(BaseSettings):
     s3_multipart: int = Field(default=16 * MIB, ge=5 * MIB)
     presign_expires: int = Field(default=3600, ge=1, le=7 * DAY)
     result_expires: int = Field(default=DAY, ge=1)
-    fetch_limit: int = Field(default=64 * MIB, ge=1)
+    max_items: int = Field(default=10_000, ge=1)
+    max_text: int = Field(default=4 * MIB, ge=1)
+    fetch_limit: int = Field(default=128 * MIB, ge=1)
     fetch_timeout: float = Field(default=60.0, gt=0)
     input_buckets: Annotated[tuple[str, ...], NoDecode] = ()
     retention_max: int = Field(default=30 * DAY, ge=1, le=366 * DAY)
@@ -191,6 +196,11 @@ class Settings(BaseSettings):
         if "ssl_cert_reqs" in options:
             options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower().removeprefix("cert_")
         return SecretStr(_join_url(scheme.replace("redis+socket", "unix"), address, options))
+
+    @property
+    def limits(self) -> Limits:
+        """How large one job may be."""
+        return Limits(items=self.max_items, text=self.max_text, files=self.fetch_limit)
 
     @property
     def redis(self) -> str:

@@ -98,8 +98,9 @@ class Client:
         Raises:
             Unserved: The pool is unknown, or a worker of it lives but none serves the task.
             ModelNotAllowed: The pool serves a fixed list of models without this one.
-            TooLarge: The inputs are more than the artifact store takes.
-            InvalidInput: The job asks for its result to be kept for longer than is possible.
+            TooLarge: The job is larger than the deployment takes.
+            InvalidInput: A file is not base64, the job nests too deep, or asks for its result to be
+                kept for longer than is possible.
             StorageUnavailable: The inputs go to S3, which does not answer.
         """
         [handle] = self.submit_many(
@@ -149,7 +150,8 @@ class Client:
         retention = Retention(settings.result_expires, settings.retention_max)
         for job in jobs:
             retention.checked(job.retention)
-        return [pack(job, self._artifacts, settings.inline_limit) for job in jobs]
+        inline, limits = settings.inline_limit, settings.limits
+        return [pack(job, self._artifacts, inline, limits) for job in jobs]
 
     def signature(self, job: Job | str, *, pool: str | None = None, **fields: Any) -> Any:
         """Give a Celery signature of a job, for chains, groups and chords.

@@ -8,6 +8,7 @@ from typing import Any
 from stoker_config.artifacts import ArtifactStore, gone
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
+from stoker_tasks.limits import Limits, check
 from stoker_tasks.media import Media, with_media
 from stoker_tasks.result import Result, Success, referenced
 from stoker_tasks.wire import CLAIM_FIELD, to_kwargs
@@ -29,7 +30,7 @@ class Packed:
     beside: tuple[str, ...] = ()
 
 
-def pack(job: Job, store: Callable[[], ArtifactStore], inline_limit: int) -> Packed:
+def pack(job: Job, store: Callable[[], ArtifactStore], inline_limit: int, limits: Limits) -> Packed:
     """Get a job ready to travel.
 
     Args:
@@ -37,14 +38,16 @@ def pack(job: Job, store: Callable[[], ArtifactStore], inline_limit: int) -> Pac
         store: Gives the store of large inputs; called if there are any.
         inline_limit: Bytes up to which inputs stay in the message: of a file's own bytes, or of
             the JSON of anything else.
+        limits: How large a job may be.
 
     Returns:
         Its arguments and artifacts; large files are named by `uri`, other large inputs by `claim`.
 
     Raises:
-        InvalidInput: A file is not base64.
-        TooLarge: The store does not take the inputs.
+        InvalidInput: A file is not base64, or the job nests too deep.
+        TooLarge: The job is larger than the limits, or than the store takes.
     """
+    check(job, limits)
     if isinstance(job.inputs, str) and len(job.inputs) * _BYTES_A_CHARACTER <= inline_limit:
         return Packed(to_kwargs(job))
     files = 0

@@ -1,13 +1,22 @@
-"""Files that jobs name by URL are fetched by a real worker, or refused, and nobody else is hurt."""
+"""Files come in by URL, and bombs too: a real worker refuses what is bad, and runs the rest."""
 
+import io
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from itertools import cycle
+from uuid import uuid4
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from stoker import Client, Failure, ImageClassification, Job, Media, Success, make_job
+from stoker import Client, Failure, ImageClassification, Job, Media, Success, errors, make_job
+from stoker_config.settings import Settings
 from stoker_tasks.errors import ErrorType
+from stoker_tasks.limits import DEPTH
+from tests.doubles.stock import Producer
 from tests.parity.batched import differences, pipeline_alone
 from tests.parity.cases.case import for_pipeline
 from tests.support.http_server import WebServer, give, serving
@@ -22,6 +31,8 @@ SECONDS = 60.0
 SIGNATURE = "s1gn4ture"
 PICTURES = {f"/{seed}.png": media.picture(40 + seed, 50, seed) for seed in range(6)}
 LIMIT = 100_000
+ITEMS = 50
+TEXT = 20_000
 HOSTS = ("http://127.0.0.2", "http://[::1]", "http://2130706434", "http://169.254.169.254")
 # Nothing of this site is open: the worker must not come here.
 INSIDE = "127.0.0.2"
@@ -66,18 +77,25 @@ def real_worker(
     module_redis: str, s3: S3, tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:
     folder = tmp_path_factory.mktemp("worker")
+    models = {
+        "image-classification": tiny("vit_classifier"),
+        "automatic-speech-recognition": tiny("wav2vec2_layer"),
+        "text-generation": tiny("llama_chat"),
+    }
     with worker(
         module_redis,
         folder,
         app="stoker_workers.app",
         device="cpu",
-        preload=f"image-classification={tiny('vit_classifier')}",
+        preload=",".join(f"{task}={model}" for task, model in models.items()),
         batch_tokens=4096,
         cache_dir=folder / "cache",
         log_level="debug",
         allowed_networks="127.0.0.1",
         input_buckets=s3.bucket,
         fetch_limit=LIMIT,
+        max_items=ITEMS,
+        max_text=TEXT,
         s3_endpoint=s3.endpoint,
         s3_path_style="true",
     ) as running:
@@ -195,3 +213,99 @@ def test_a_slow_host_holds_up_nobody_else(
 
     for path, each in zip(PICTURES, slow, strict=True):
         assert differences(each.result(SECONDS).output, alone[path]) == []
+
+
+# -- bombs ---------------------------------------------------------------------------------------
+
+
+def picture_of(width: int, height: int, form: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("1", (width, height)).save(buffer, form)
+    return buffer.getvalue()
+
+
+def generous(redis_url: str) -> Client:
+    """Give a client that sends what its worker will not take."""
+    given = {"redis_url": redis_url, "max_items": 10**9, "max_text": 10**9}
+    return Client(settings=Settings.model_validate(given))
+
+
+def test_bombs_go_off_in_nobodys_hands(
+    module_client: Client, module_redis: str, alone: dict[str, object]
+) -> None:
+    image, speech, generate = (
+        "image-classification",
+        "automatic-speech-recognition",
+        "text-generation",
+    )
+    # Two hours and more, in some kilobytes.
+    silence = media.sound(np.zeros(7_300_000, np.float32), 1_000, "FLAC")
+    large = module_client.upload(picture_of(9_000, 9_000))
+    allowed = module_client.upload(picture_of(7_000, 7_000))
+    bad: list[tuple[str, dict[str, object], ErrorType, str]] = [
+        (image, {"inputs": large}, ErrorType.TOO_LARGE, "64,000,000 pixels"),
+        (image, {"inputs": [allowed] * 6}, ErrorType.TOO_LARGE, "pixels together"),
+        (image, {"inputs": picture_of(1, 60_000)}, ErrorType.INVALID_INPUT, "100 times"),
+        (image, {"inputs": picture_of(0x7FFF, 1, "BMP")}, ErrorType.INVALID_INPUT, "100 times"),
+        (image, {"inputs": b"%PDF-1.7"}, ErrorType.INVALID_INPUT, "cannot be read"),
+        (speech, {"inputs": silence}, ErrorType.TOO_LARGE, "longer than 7200 seconds"),
+        (image, {"inputs": [{"base64": ""}] * (ITEMS + 1)}, ErrorType.TOO_LARGE, "MAX_ITEMS"),
+        (generate, {"inputs": "a" * (TEXT + 1)}, ErrorType.TOO_LARGE, "MAX_TEXT"),
+        (generate, {"inputs": "a" * 1_000_000}, ErrorType.TOO_LARGE, "MAX_TEXT"),
+    ]
+    with generous(module_redis) as client:
+        jobs: list[Job] = []
+        for (task, fields, _, _), path in zip(bad, cycle(PICTURES), strict=False):
+            jobs += [make_job(task, fields), ImageClassification(inputs=PICTURES[path])]
+        results = [each.wait(SECONDS) for each in client.submit_many(jobs)]
+
+    for (_, _, error, said), result in zip(bad, results[::2], strict=True):
+        assert isinstance(result, Failure), said
+        assert (result.error, result.retryable) == (error, False)
+        assert said in result.message
+    for path, result in zip(cycle(PICTURES), results[1::2], strict=False):
+        assert isinstance(result, Success)
+        assert differences(result.output, alone[path]) == []
+
+
+@pytest.mark.parametrize("depth", [DEPTH, 500, 100_000])
+@pytest.mark.parametrize("beside", [False, True], ids=["message", "claim"])
+def test_what_nests_too_deep_is_refused(
+    depth: int, beside: bool, stock: Producer, module_client: Client, alone: dict[str, object]
+) -> None:
+    inputs = f'[{{"role": "user", "content": "hi", "tools": {"[" * depth}{"]" * depth}}}]'
+    if beside:
+        uri = module_client.upload(inputs.encode()).uri
+        arguments = json.dumps({"claim": uri})
+    else:
+        arguments = f'{{"inputs": {inputs}}}'
+    job_id = str(uuid4())
+    stock.publish(
+        f"[[], {arguments}, {{}}]".encode(),
+        "stoker",
+        {"task": "stoker.text_generation", "id": job_id},
+        content_type="application/json",
+        content_encoding="utf-8",
+    )
+    neighbour = module_client.submit(ImageClassification(inputs=PICTURES["/2.png"]))
+
+    result = module_client.wait(job_id, SECONDS)
+
+    assert isinstance(result, Failure)
+    assert result.error is ErrorType.INVALID_INPUT
+    assert differences(neighbour.result(SECONDS).output, alone["/2.png"]) == []
+
+
+def test_a_producer_refuses_what_it_can_see(module_redis: str) -> None:
+    settings = Settings.model_validate({"redis_url": module_redis, "max_items": 3, "max_text": 9})
+    bad = [
+        make_job("text-generation", {"inputs": "a" * 10}),
+        make_job("text-generation", {"inputs": ["a"] * 4}),
+        make_job("image-classification", {"inputs": {"base64": "####"}}),
+    ]
+    with Client(settings=settings) as client:
+        for job in bad:
+            with pytest.raises((errors.TooLarge, errors.InvalidInput)):
+                client.submit(job, allow_unserved=True)
+            with pytest.raises((errors.TooLarge, errors.InvalidInput)):
+                client.signature(job)

@@ -1,14 +1,19 @@
 import io
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from transformers.image_utils import load_image
 
 from stoker_tasks.errors import InputFetchFailed, InvalidInput, TooLarge
 from stoker_tasks.media import Media
 from stoker_workers.models import media
-from stoker_workers.models.media import decode_image, decode_sound, read_bytes
+from stoker_workers.models.media import decode_image, decode_sound, decode_sounds, read_bytes
 from tests.tiny.media import picture, sound, wave
 
 
@@ -118,3 +123,92 @@ def test_a_sound_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(decode_sound(sound(wave(1.0, 1)), 16_000)) == 16_000
     with pytest.raises(TooLarge, match="longer than 1 seconds"):
         decode_sound(sound(wave(1.01, 1)), 16_000)
+
+
+@pytest.mark.parametrize("size", [(1, 101), (101, 1), (20, 30_000)])
+def test_a_picture_of_an_absurd_shape(size: tuple[int, int]) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", size).save(buffer, "PNG")
+    with pytest.raises(InvalidInput, match="100 times the other"):
+        decode_image(buffer.getvalue())
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "PPM"])
+def test_a_picture_without_pixels(form: str) -> None:
+    data = bytearray(picture(30, 20, 1, form))
+    at = {"PNG": 16, "BMP": 18, "PPM": 3}[form]
+    data[at : at + 2] = b"00" if form == "PPM" else b"\0\0"
+    if form == "PNG":
+        data[16:20] = bytes(4)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    with pytest.raises(InvalidInput, match=r"cannot be read|no pixels"):
+        decode_image(bytes(data))
+
+
+def test_a_picture_with_a_huge_text_beside_it() -> None:
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("note", "a" * 50_000_000, zip=True)
+    buffer = io.BytesIO()
+    Image.new("1", (4, 3)).save(buffer, "PNG", pnginfo=notes)
+    assert len(buffer.getvalue()) < 100_000
+
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        decode_image(buffer.getvalue())
+
+
+def test_of_an_animation_the_first_picture_is_decoded() -> None:
+    frames = [Image.new("L", (30, 20), at) for at in range(0, 250, 5)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+
+    assert np.array_equal(np.asarray(decode_image(buffer.getvalue())), np.zeros((20, 30, 3)))
+
+
+def flac_that_claims(samples: int) -> bytes:
+    """A short sound whose head names another length."""
+    data = bytearray(sound(wave(0.3, 1), form="FLAC"))
+    # STREAMINFO follows the mark and its own head; the number has the last 36 of its bits 64-127.
+    (head,) = struct.unpack_from(">Q", data, 8 + 10)
+    struct.pack_into(">Q", data, 8 + 10, (head & ~(2**36 - 1)) | samples)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("claimed", [2**36 - 1, 16_000 * media.MAX_SECONDS * 10])
+def test_a_sound_that_claims_to_be_endless_takes_what_it_is(claimed: int) -> None:
+    tracemalloc.start()
+    try:
+        with suppress(InvalidInput):
+            assert len(decode_sound(flac_that_claims(claimed), 16_000)) <= 4_800
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_sounds_are_weighed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MAX_SECONDS", 1)
+    half = sound(wave(0.5, 1))
+    decoded = []
+
+    def files(count: int) -> Iterator[bytes]:
+        for _ in range(count):
+            decoded.append(1)
+            yield half
+
+    assert len(decode_sounds(files(2), 16_000)) == 2
+    with pytest.raises(TooLarge, match="longer than 1 seconds together"):
+        decode_sounds(files(100), 16_000)
+    # The rest was left as it is.
+    assert len(decoded) == 2 + 3
+
+
+def test_hours_in_few_bytes_are_left_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MAX_SAMPLES", 100_000)
+    silence = sound(np.zeros((2_000_000, 8), np.float32), form="FLAC")
+    assert len(silence) < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge, match="longer than 6 seconds"):
+            decode_sound(silence, 16_000)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stoker_config.artifacts import ArtifactStore, fetch, new_uri
 from stoker_config.cache import ResultCache
-from stoker_tasks.errors import StokerError
+from stoker_tasks.errors import InvalidInput, StokerError
 from stoker_tasks.job import Job
 from stoker_tasks.media import Media, with_media
 from stoker_tasks.result import Success, referenced
@@ -51,7 +51,10 @@ class CachedAnswers:
 
         def by_content(each: Media) -> Media:
             named = each.uri or each.url
-            data = media[named] if named is not None else each.inline_bytes() or b""
+            try:
+                data = media[named] if named is not None else each.inline_bytes() or b""
+            except ValueError as error:
+                raise InvalidInput(f"{job.task}: inputs: {error}") from None
             return Media(uri=hashlib.sha256(data).hexdigest())
 
         inputs = job.model_copy(update={"inputs": with_media(job.inputs, by_content)})

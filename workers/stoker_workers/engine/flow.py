@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Protocol
 from uuid import uuid4
 
-from stoker_tasks.errors import Canceled, Internal, Poison, StokerError
+from stoker_tasks.errors import Canceled, Internal, InvalidInput, Poison, StokerError
 from stoker_tasks.job import Job
 from stoker_tasks.result import Success
 from stoker_tasks.wire import read_job
@@ -158,6 +158,8 @@ class Flow:
             self._preprocess(work)
         except StokerError as error:
             self._fail(work, error)
+        except RecursionError:
+            self._fail(work, InvalidInput("the job nests too deep: no task takes that"))
         except Exception as error:  # noqa: BLE001 - the stage must outlive any job
             log_fault(logger, "preprocessing failed", error)
             self._fail(work, Internal(f"preprocessing failed: {type(error).__name__}: {error}"))
@@ -176,6 +178,7 @@ class Flow:
             if late := work.late():
                 raise late
             work.keep = self._outputs.retention.checked(work.job.retention)
+            self._inputs.check(work.job)
             work.key = self._models.key_of(work.job)
         assert work.key is not None
         loading = self._models.get(work.key)

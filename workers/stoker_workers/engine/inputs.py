@@ -3,15 +3,18 @@
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final
 
 from stoker_config.artifacts import ArtifactStore, fetch
-from stoker_tasks.errors import InputFetchFailed, InvalidInput
+from stoker_tasks.errors import InputFetchFailed, InvalidInput, TooLarge
 from stoker_tasks.job import Job
+from stoker_tasks.limits import DEPTH, VALUES, Limits, check
 from stoker_tasks.media import media_in
 from stoker_tasks.result import referenced
 from stoker_tasks.wire import CLAIM_FIELD
 from stoker_workers.engine.fetching import Fetch, Fetching
+
+_AT_ONCE: Final = 4
 
 
 def nowhere(urls: Sequence[str]) -> Mapping[str, bytes]:
@@ -29,10 +32,14 @@ class Inputs:
     Args:
         store: Where artifacts are kept.
         fetch: Fetches the files that a job names by URL; all are refused if it is absent.
+        limits: How large a job may be.
     """
 
-    def __init__(self, store: ArtifactStore, fetch: Fetch = nowhere) -> None:
+    def __init__(
+        self, store: ArtifactStore, fetch: Fetch = nowhere, limits: Limits | None = None
+    ) -> None:
         self._store = store
+        self._limits = limits or Limits()
         self._fetching = Fetching(fetch)
 
     def claim(self, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -46,18 +53,39 @@ class Inputs:
             The keyword arguments with `inputs`.
 
         Raises:
-            InvalidInput: There are both, or the artifact is not JSON.
+            InvalidInput: There are both, or the artifact is not JSON, or nests too deep.
             InputFetchFailed: The artifact has expired.
+            TooLarge: It has too many values.
         """
         if CLAIM_FIELD not in kwargs:
             return kwargs
         if "inputs" in kwargs:
             raise InvalidInput(f"give inputs or {CLAIM_FIELD}, not both")
         rest = {name: value for name, value in kwargs.items() if name != CLAIM_FIELD}
+        raw = fetch(self._store, str(kwargs[CLAIM_FIELD]))
+        # In memory, a value of two bytes takes fifty. Texts may have commas as well, and yet no
+        # job has texts of so many characters.
+        if sum(map(raw.count, (b",", b"[", b"{"))) > VALUES + self._limits.text:
+            raise TooLarge(
+                f"the inputs have more than {VALUES} values: send several jobs", {"limit": VALUES}
+            )
         try:
-            return {**rest, "inputs": json.loads(fetch(self._store, str(kwargs[CLAIM_FIELD])))}
+            return {**rest, "inputs": json.loads(raw)}
         except ValueError:
             raise InvalidInput(f"the artifact that {CLAIM_FIELD} names is not JSON") from None
+        except RecursionError:
+            raise InvalidInput(
+                f"the inputs nest deeper than {DEPTH} levels: no task takes that", {"limit": DEPTH}
+            ) from None
+
+    def check(self, job: Job) -> None:
+        """Refuse a job that is larger than this deployment takes.
+
+        Raises:
+            TooLarge: It is.
+            InvalidInput: It nests too deep.
+        """
+        check(job, self._limits)
 
     def whole(self, given: Any) -> Any:
         """Put large outputs back into the results that a chain or a chord hands over.
@@ -78,16 +106,24 @@ class Inputs:
 
         Raises:
             InputFetchFailed: One has expired, or was never stored.
+            TooLarge: They are too large together.
         """
-        uris = [each.uri for each in media_in(job.inputs) if each.uri is not None]
-        if not uris:
-            return {}
-        found = self._store.get(uris)
-        if len(found) < len(set(uris)):
+        uris = list({each.uri: None for each in media_in(job.inputs) if each.uri is not None})
+        found: dict[str, bytes] = {}
+        # Some at a time, so that no more are in memory than may be.
+        for at in range(0, len(uris), _AT_ONCE):
+            found |= self._store.get(uris[at : at + _AT_ONCE])
+            if sum(map(len, found.values())) > self._limits.files:
+                raise TooLarge(
+                    f"the artifacts that the job names are more than {self._limits.files} bytes "
+                    "together (STOKER_FETCH_LIMIT): send smaller files, or fewer in one job",
+                    {"limit": self._limits.files},
+                )
+        if len(found) < len(uris):
             raise InputFetchFailed(
                 "an input is not in the artifact store: it has expired, or was never stored "
                 "there; submit the job again with its bytes",
-                {"missing": len(set(uris)) - len(found)},
+                {"missing": len(uris) - len(found)},
             )
         return found
 

@@ -60,7 +60,7 @@ class Payloads:
         """Share one store among the three; see `open`."""
         retention = Retention(settings.result_expires, settings.retention_max)
         return cls(
-            inputs=Inputs(store, fetch),
+            inputs=Inputs(store, fetch, settings.limits),
             outputs=Outputs(store, settings.result_inline_limit, retention),
             cached=CachedAnswers(results, store, makers),
         )

@@ -19,6 +19,7 @@ from stoker_tasks.job import Job
 from stoker_workers.engine.forward import is_out_of_memory
 from stoker_workers.engine.model import Chunk, Ended, Output, Prepared
 from stoker_workers.models.adapters.collate import freeze
+from stoker_workers.models.bounds import check_images, within_memory
 from stoker_workers.models.device import Device
 from stoker_workers.models.outputs import export
 
@@ -94,10 +95,12 @@ class Adapter(ABC):
 
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         """Turn a job's inputs into rows."""
+        check_images(job, media)
         values = self._values(job, media)
         with self._tokenizer_lock, _refusing(job):
             stages = self._stages(job)
-            items = [list(self._rows(value, job, stages)) for value in values]
+            rows_of = (self._rows(value, job, stages) for value in values)
+            items = within_memory(rows_of)
         parameters = freeze(self._shared(stages.forward))
         chunks = [
             Chunk(

@@ -9,7 +9,7 @@ from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages
 from stoker_workers.models.adapters.collate import stack
-from stoker_workers.models.media import decode_sound, read_bytes
+from stoker_workers.models.media import decode_sounds, read_bytes
 
 # In these, nothing between a frame and what is made of it mixes it with the padding behind the
 # sound.
@@ -23,7 +23,7 @@ class SoundAdapter(Adapter):
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
         inputs = job.inputs if isinstance(job.inputs, list) else [job.inputs]
         rate = self._pipeline.feature_extractor.sampling_rate
-        return [decode_sound(read_bytes(each, media), rate) for each in inputs]
+        return decode_sounds((read_bytes(each, media) for each in inputs), rate)
 
     def _rows(self, value: Any, job: Job, stages: Stages) -> Iterable[Row]:
         for made in self._preprocessed(value, stages):
