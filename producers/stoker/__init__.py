@@ -34,7 +34,7 @@ from stoker_tasks.image_words import (
     VisualQuestionAnswering,
     VisualQuestionAnsweringParameters,
 )
-from stoker_tasks.job import Job
+from stoker_tasks.job import Components, Job
 from stoker_tasks.media import Media
 from stoker_tasks.regions import (
     ImageSegmentation,
@@ -76,6 +76,7 @@ __all__ = [
     "AutomaticSpeechRecognitionParameters",
     "CancelAnswer",
     "Client",
+    "Components",
     "DeleteAnswer",
     "DepthEstimation",
     "DepthEstimationParameters",

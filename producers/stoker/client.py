@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from stoker import dead
+from stoker import dead, models
 from stoker.admission import Admission
 from stoker.cancel import cancel
 from stoker.dead import DeadLetter
@@ -330,9 +330,31 @@ class Client:
         """The events of webhooks: list them, look at one, have some posted again."""
         return self._server.webhooks
 
-    def workers(self) -> "list[Serving]":
-        """List the living workers and what they serve."""
-        return self._server.registry.workers()
+    def workers(self, *, starting: bool = False) -> "list[Serving]":
+        """List the living workers, what they serve and where each of their models stands.
+
+        Args:
+            starting: List those as well that still load their first models.
+        """
+        return self._server.registry.workers(starting=starting)
+
+    def preload_model(
+        self,
+        model: str,
+        *,
+        task: str | None = None,
+        revision: str | None = None,
+        pool: str | None = None,
+    ) -> list[models.Answer]:
+        """Have all workers of a pool begin to load a model; see `stoker.models.preload`."""
+        task = task and find(task).name
+        app, registry = self._server.app, self._server.registry
+        return models.preload(app, registry, pool or self._settings.pool, model, revision, task)
+
+    def evict_model(self, model: str, *, pool: str | None = None) -> list[models.Answer]:
+        """Have all workers of a pool give up a model; see `stoker.models.evict`."""
+        app, registry = self._server.app, self._server.registry
+        return models.evict(app, registry, pool or self._settings.pool, model)
 
     # -- the connection ----------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from stoker.cli import doctor, jobs, services, tasks
 from stoker.cli.dead import dead
 from stoker.cli.delete import delete
 from stoker.cli.exits import Exit, in_words
+from stoker.cli.models import models
 from stoker.cli.webhooks import webhooks
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.command("cancel")(jobs.cancel)
 app.command("delete")(delete)
 app.add_typer(dead)
 app.add_typer(webhooks)
+app.add_typer(models)
 app.command("tasks")(tasks.tasks)
 app.command("doctor")(doctor.doctor)
 

@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import subprocess
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stoker.cli.exits import as_usage
+from stoker.cli.exits import Exit, as_usage, fail
+from stoker.local.extras import require
 from stoker_tasks.catalog import CATALOG, find
 from stoker_tasks.describe import output_words, parameters_of, takes_media
 from stoker_tasks.spec import TaskSpec
@@ -18,9 +21,20 @@ from stoker_tasks.wire import celery_name
 
 def tasks(
     name: Annotated[str | None, typer.Argument(help="A task or an alias; all if absent.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Tell which task a model is for: a hub ID, or a folder."),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="The model's branch, tag or commit.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the tasks; or describe one: inputs, parameters, output and an example."""
+    """List the tasks; or describe one: inputs, parameters, output and an example.
+
+    Exit codes: 0; 1 if no single task can be told for --model.
+    """
+    if model is not None:
+        _print_task_of(model, revision, as_json=as_json)
+        return
     if name is None:
         specs = list(CATALOG.values())
         if as_json:
@@ -33,6 +47,28 @@ def tasks(
         typer.echo(json.dumps(describe(spec), ensure_ascii=False))
     else:
         _print_one(spec)
+
+
+def _print_task_of(model: str, revision: str | None, *, as_json: bool) -> None:
+    require("worker")
+    # In another process, since this side never imports transformers.
+    command = [sys.executable, "-m", "stoker_workers", "resolve", model]
+    command += ["--revision", revision] if revision else []
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    if told.returncode != 0:
+        last = (told.stderr.strip().splitlines() or ["no reason given"])[-1]
+        fail(f"the model could not be looked at: {last}")
+    answer: dict[str, Any] = json.loads(told.stdout)
+    if as_json:
+        typer.echo(told.stdout.strip())
+    elif "error" in answer:
+        typer.echo(f"stoker: {answer['error']}: {answer['message']}", err=True)
+    elif answer["task"] is None:
+        able = ", ".join(answer["candidates"]) or "any; `stoker tasks` lists all"
+        typer.echo(f"stoker: {model}: {answer['why']}: name one of {able}", err=True)
+    else:
+        typer.echo(f"{answer['task']} ({answer['why']})")
+    raise typer.Exit(Exit.OK if answer.get("task") else Exit.FAILED)
 
 
 def describe(spec: TaskSpec) -> dict[str, Any]:

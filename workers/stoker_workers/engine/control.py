@@ -51,6 +51,8 @@ class ModelControl:
         keys = [self.served.find(each, model, revision) for each in tasks]
         for key in keys:
             self.warm.get(key)
+        # Whoever asked looks for what comes of it, be the model warm already.
+        self.warm.tell()
         return keys
 
     def evict(self, model: str) -> list[ModelKey]:

@@ -157,6 +157,10 @@ class WarmModels:
         """Have a call made whenever a state has changed."""
         self._changed = changed
 
+    def tell(self) -> None:
+        """Make the call of `listen` now."""
+        self._changed()
+
     def get(self, key: ModelKey) -> "Future[WarmModel]":
         """Give a model, loading it first if it is not warm. Never blocks.
 
@@ -268,7 +272,7 @@ class WarmModels:
                 self._sweep()
             else:
                 self._load_next(key)
-            self._changed()
+            self.tell()
 
     def _sweep(self) -> None:
         """Give up those that are leaving and no longer in use."""
@@ -411,7 +415,7 @@ class _Loading:
 
     def step(self, what: str) -> None:
         self._entry.step = what
-        self._models._changed()
+        self._models.tell()
 
     def make_room(self, size: int) -> None:
         self.step("making room")

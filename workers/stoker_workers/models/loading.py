@@ -215,7 +215,7 @@ class _Load:
         if find_spec("peft") is None:
             raise ModelLoadFailed(f"components.adapter {install_words(['peft'])}")
         folder = self.files.folder("adapter")
-        model.load_adapter(str(folder), local_files_only=True)
+        model.load_adapter(str(folder))
         facts = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         return facts.get("modules_to_save") or ()
 

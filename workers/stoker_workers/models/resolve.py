@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import transformers.models.auto.modeling_auto as tables
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -251,6 +250,9 @@ def _hub_tag(model: str, revision: str | None) -> str | None:
 
 @cache
 def _by_architecture() -> Mapping[str, frozenset[str]]:
+    # Only here: it brings torch along, and a card often says enough.
+    import transformers.models.auto.modeling_auto as tables
+
     found: dict[str, set[str]] = {}
     for task, names in _TABLES.items():
         for name in names:
@@ -263,6 +265,8 @@ def _by_architecture() -> Mapping[str, frozenset[str]]:
 
 @cache
 def _bare_names() -> frozenset[str]:
+    import transformers.models.auto.modeling_auto as tables
+
     names = tables.MODEL_MAPPING_NAMES.values()
     return frozenset(
         cls

@@ -124,6 +124,9 @@ class Adapter(ABC):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+        finally:
+            # It holds the rows, and these hold the model: one that is idle could not be given up.
+            self._ended = None
         # Only here, outside the handler, is nothing left that holds the pass's tensors.
         self._device.release_memory()
         raise MemoryError(f"{len(chunks)} rows do not fit into the memory of {self._device.name}")
