@@ -142,9 +142,9 @@ class MaskGenerationParameters(Parameters):
         output_bboxes_mask: Return each mask's box, too.
     """
 
-    points_per_crop: Annotated[int, Field(ge=1, le=256)] = 32
+    points_per_crop: Annotated[int, Field(ge=1, le=128)] = 32
     points_per_batch: Annotated[int, Field(ge=1)] | None = 64
-    crops_n_layers: Annotated[int, Field(ge=0, le=4)] = 0
+    crops_n_layers: Annotated[int, Field(ge=0, le=3)] = 0
     crop_overlap_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 512 / 1500
     crop_n_points_downscale_factor: Annotated[int, Field(ge=1)] = 1
     pred_iou_thresh: float = 0.88

@@ -4,12 +4,15 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import redis
+from celery import chain
+from PIL import Image
 
 from stoker import (
     AutomaticSpeechRecognition,
@@ -29,6 +32,8 @@ from stoker_tasks.errors import ErrorType
 from stoker_tasks.wire import DEFAULT_POOL, PRIORITIES, queue_name
 from tests.parity.batched import TOLERANCE, differences, pipeline_alone
 from tests.parity.cases.case import for_pipeline
+from tests.parity.images import alike
+from tests.parity.judges import direct
 from tests.support.worker import Worker, worker
 from tests.tiny import image, media
 from tests.tiny.fixture import TinyModel, tiny
@@ -55,12 +60,13 @@ def messages_of(pool: str) -> str:
 def real_worker(
     module_redis: str, tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:
-    """A worker with three models, each the default of its task."""
+    """A worker with four models, each the default of its task."""
     folder = tmp_path_factory.mktemp("worker")
     models = {
         "image-classification": tiny("vit_classifier"),
         "automatic-speech-recognition": tiny("wav2vec2_layer"),
         "feature-extraction": tiny("bert_long_encoder"),
+        "image-to-image": tiny("swin2sr"),
     }
     with worker(
         module_redis,
@@ -217,6 +223,39 @@ def test_a_large_output_is_an_artifact(module_client: Client, tiny: TinyModel) -
     # Its neighbour's output is none.
     assert small.artifacts == []
     assert differences(small.output, alone(short)) == []
+
+
+def test_an_image_is_an_artifact_that_the_next_link_of_a_chain_takes(
+    module_client: Client, tiny: TinyModel
+) -> None:
+    classify_alone = pipeline_alone("image-classification", tiny("vit_classifier"))
+    enhanced = direct("image-to-image", tiny("swin2sr"))(for_pipeline(SMALL_PICTURE))
+    links = chain(
+        module_client.signature(make_job("image-to-image", {"inputs": SMALL_PICTURE})),
+        module_client.signature("image-classification", parameters={"top_k": 2}),
+    )
+
+    last = links.apply_async()
+    result = last.get(timeout=SECONDS)
+
+    assert differences(result["output"], classify_alone(enhanced, top_k=2)) == []
+    (artifact,) = last.parent.get()["artifacts"]
+    image = Image.open(io.BytesIO(module_client.artifact(artifact["uri"])))
+    assert (image.format, image.size) == ("PNG", enhanced.size)
+    assert alike(image, enhanced)
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="nothing is missing here")
+def test_a_task_whose_part_is_missing_is_refused_by_name(module_client: Client) -> None:
+    job = make_job("mask-generation", {"inputs": SMALL_PICTURE})
+
+    with pytest.raises(errors.Unserved, match="mask-generation"):
+        module_client.submit(job)
+    forced = module_client.submit(job, allow_unserved=True).wait(SECONDS)
+
+    assert isinstance(forced, Failure)
+    assert forced.error is ErrorType.UNSERVED
+    assert "pip install torchvision" in forced.message
 
 
 def test_an_artifact_that_never_was_is_not_read_as_empty(module_client: Client) -> None:

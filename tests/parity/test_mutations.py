@@ -57,6 +57,7 @@ OF_ANY_SIZE = (
     "object-detection",
     "object-detection-by-patches",
     "image-segmentation-panoptic",
+    "zero-shot-object-detection-phrase-by-phrase",
 )
 # One task of each adapter.
 ALL_KINDS = (
@@ -212,7 +213,8 @@ def sizes_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
         return stack([_grown(row, high, wide) for row in rows], *args)
 
     monkeypatch.setattr("stoker_workers.models.adapters.pixels.stack", padded)
-    monkeypatch.setattr("stoker_workers.models.adapters.pixels.bucket", lambda _: ())
+    for module in ("pixels", "regions"):
+        monkeypatch.setattr(f"stoker_workers.models.adapters.{module}.bucket", lambda _: ())
 
 
 def _grown(row: Mapping[str, torch.Tensor], high: int, wide: int) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """Tiny checkpoints that say where in an image something is."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,14 @@ from tests.tiny.text import labels
 THINGS = {0: "cat", 1: "couch", 2: "wall"}
 SHORT_EDGE = {"shortest_edge": 64, "longest_edge": 96}
 SQUARE = {"height": 64, "width": 64}
+_SWIN: Mapping[str, Any] = {
+    "image_size": 64,
+    "patch_size": 4,
+    "embed_dim": 8,
+    "depths": [1, 1, 1, 1],
+    "num_heads": [1, 2, 2, 4],
+    "window_size": 4,
+}
 
 
 def _detr(**settings: Any) -> Any:
@@ -95,15 +104,7 @@ def segformer() -> list[Any]:
 
 
 def maskformer() -> list[Any]:
-    backbone = t.SwinConfig(
-        image_size=64,
-        patch_size=4,
-        embed_dim=8,
-        depths=[1, 1, 1, 1],
-        num_heads=[1, 2, 2, 4],
-        window_size=4,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
+    backbone = t.SwinConfig(**_SWIN, out_features=["stage1", "stage2", "stage3", "stage4"])
     decoder = t.DetrConfig(
         d_model=32,
         encoder_layers=1,
@@ -210,43 +211,94 @@ def owlvit() -> list[Any]:
     return [model, tokenizer, processor]
 
 
+def grounding_dino() -> list[Any]:
+    """Looks for a phrase at a time: it reads the image by the words, and the words by the image."""
+    tokenizer = tokens.words(limit=32)
+    backbone = t.SwinConfig(**_SWIN, out_features=["stage2", "stage3", "stage4"])
+    text = t.BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=32,
+        initializer_range=0.3,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    config = t.GroundingDinoConfig(
+        backbone_config=backbone,
+        text_config=text,
+        use_timm_backbone=False,
+        use_pretrained_backbone=False,
+        num_queries=6,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_text_len=32,
+        num_feature_levels=3,
+        encoder_n_points=2,
+        decoder_n_points=2,
+        init_std=0.3,
+    )
+    model = t.GroundingDinoForObjectDetection(config)
+    return [model, tokenizer, t.GroundingDinoImageProcessorPil(size=SHORT_EDGE)]
+
+
+_SAM_EYE = {
+    "hidden_size": 32,
+    "output_channels": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 64,
+    "patch_size": 8,
+    "mlp_dim": 64,
+    "window_size": 4,
+    "global_attn_indexes": [1],
+    "num_pos_feats": 8,
+    "initializer_range": 0.3,
+}
+_SAM_PROMPT = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
+_SAM_PEN = {
+    "hidden_size": 16,
+    "mlp_dim": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "iou_head_hidden_dim": 16,
+}
+
+
 def sam() -> list[Any]:
     config = t.SamConfig(
-        vision_config={
-            "hidden_size": 32,
-            "output_channels": 16,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "image_size": 64,
-            "patch_size": 8,
-            "mlp_dim": 64,
-            "window_size": 4,
-            "global_attn_indexes": [1],
-            "num_pos_feats": 8,
-            "initializer_range": 0.3,
-        },
-        prompt_encoder_config={
-            "hidden_size": 16,
-            "image_size": 64,
-            "patch_size": 8,
-            "mask_input_channels": 4,
-        },
-        mask_decoder_config={
-            "hidden_size": 16,
-            "mlp_dim": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": 16,
-        },
+        vision_config=_SAM_EYE,
+        prompt_encoder_config=_SAM_PROMPT,
+        mask_decoder_config=_SAM_PEN,
         initializer_range=0.3,
     )
-    processor = t.SamImageProcessorPil(
+    return [t.SamModel(config), _sam_processor()]
+
+
+def sam_hq() -> list[Any]:
+    """Its outlines are drawn with what its eye saw on the way, too."""
+    config = t.SamHQConfig(
+        vision_config=_SAM_EYE,
+        prompt_encoder_config=_SAM_PROMPT,
+        mask_decoder_config={**_SAM_PEN, "vit_dim": 32},
+        initializer_range=0.3,
+    )
+    return [t.SamHQModel(config), _sam_processor()]
+
+
+def _sam_processor() -> Any:
+    return t.SamImageProcessorPil(
         size={"longest_edge": 64},
         pad_size=SQUARE,
         mask_size={"longest_edge": 32},
         mask_pad_size={"height": 32, "width": 32},
     )
-    return [t.SamModel(config), processor]
 
 
 BUILDERS = (
@@ -258,5 +310,7 @@ BUILDERS = (
     superglue,
     lightglue,
     owlvit,
+    grounding_dino,
     sam,
+    sam_hq,
 )

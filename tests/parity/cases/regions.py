@@ -109,6 +109,20 @@ CASES = (
         ],
         forwards=1,
     ),
+    Case(
+        "zero-shot-object-detection-phrase-by-phrase",
+        "zero-shot-object-detection",
+        "grounding_dino",
+        [
+            (picture(64, 48, 1), {"candidate_labels": ["a fox.", "the dog."], "threshold": 0.05}),
+            (picture(128, 96, 2), {"candidate_labels": "food.,the lazy dog.", "top_k": 5}),
+            (
+                [picture(80, 90, 3), picture(96, 72, 4)],
+                {"candidate_labels": ["the fox."], "threshold": 0.02, "top_k": 4},
+            ),
+        ],
+        forwards=4,
+    ),
 )
 
 _ASKED = {
@@ -132,6 +146,17 @@ MASKS = (
             ),
             (picture(48, 64, 5), {**_ASKED, "crops_n_layers": 1, "points_per_batch": None}),
             (picture(64, 48, 6), {**_ASKED, "crops_nms_thresh": 0.3, "stability_score_offset": 2}),
+        ],
+        forwards=1,
+    ),
+    Case(
+        "mask-generation-of-high-quality",
+        "mask-generation",
+        "sam_hq",
+        [
+            (picture(64, 48, 1), _ASKED),
+            (picture(64, 64, 2), {**_ASKED, "points_per_batch": 5, "crops_nms_thresh": 0.5}),
+            (picture(50, 64, 3), {**_ASKED, "points_per_crop": 3, "mask_threshold": 0.01}),
         ],
         forwards=1,
     ),

@@ -1,10 +1,9 @@
 """The tasks whose model looks at an image and tells something about all of it, or remakes it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import torch
 from PIL import Image
 
 from stoker_tasks.errors import InvalidInput
@@ -12,13 +11,12 @@ from stoker_tasks.image import ZeroShotImageClassificationParameters
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Row, Stages
-from stoker_workers.models.adapters.collate import on_cpu, stack
+from stoker_workers.models.adapters.labels import own_scores, stack_with_labels, with_labels
 from stoker_workers.models.adapters.pixels import ImageAdapter, as_output, text_tower
 from stoker_workers.models.adapters.reading import reading_of
 from stoker_workers.models.device import Device
 
 _MAX_REASON: Final = 300
-_TEXT: Final = "text."
 
 
 class ImageClassifier(ImageAdapter):
@@ -94,11 +92,10 @@ class ZeroShotImageClassifier(ImageAdapter):
         width = int(texts["input_ids"].shape[1])
         self._reading.check_length(self._uncut(width, job), "and the hypothesis_template")
         row = self._row(made)
-        inputs = {**row.inputs, **{_TEXT + name: each for name, each in texts.items()}}
         # Without a mask the model would read the padding.
         alike = () if "attention_mask" in texts else width
         length = row.length + texts["input_ids"].numel() * self.token_size
-        yield Row(inputs, length, (row.key, alike), row.kept)
+        yield Row(with_labels(row.inputs, texts), length, (row.key, alike), row.kept)
 
     def _uncut(self, width: int, job: Job) -> int:
         """Count the tokens of the longest label, which the pipeline may cut without a word."""
@@ -111,20 +108,8 @@ class ZeroShotImageClassifier(ImageAdapter):
 
     def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
         rows = [chunk.features["inputs"] for chunk in chunks]
-        images = [{n: each for n, each in row.items() if not n.startswith(_TEXT)} for row in rows]
-        labels = [label for row in rows for label in _labels(row)]
-        batch = self._to_device({**stack(images), **stack(labels, self._reading.fill)})
-        logits = on_cpu(self._model(**batch).logits_per_image)
-        counts = [row[_TEXT + "input_ids"].shape[0] for row in rows]
-        # Each image was compared with the labels of all jobs.
-        columns = torch.split(logits, counts, dim=1)
-        return [{"logits": own[row : row + 1]} for row, own in enumerate(columns)]
+        batch = self._to_device(stack_with_labels(rows, self._reading.fill))
+        return own_scores(self._model(**batch).logits_per_image, rows)
 
     def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
         return self._pipeline.postprocess(rows[0], **parameters)
-
-
-def _labels(row: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
-    texts = {n.removeprefix(_TEXT): each for n, each in row.items() if n.startswith(_TEXT)}
-    for index in range(texts["input_ids"].shape[0]):
-        yield {name: each[index : index + 1] for name, each in texts.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -13,12 +13,10 @@ from stoker_tasks.errors import ModelLoadFailed
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Row, Stages
-from stoker_workers.models.adapters.collate import stack
+from stoker_workers.models.adapters.labels import own_scores, stack_with_labels, with_labels
 from stoker_workers.models.adapters.reading import reading_of
 from stoker_workers.models.adapters.sound import SoundAdapter, is_masked
 from stoker_workers.models.device import Device
-
-_TEXT: Final = "text."
 
 
 class AudioClassifier(SoundAdapter):
@@ -59,28 +57,14 @@ class ZeroShotAudioClassifier(SoundAdapter):
         texts = made.pop("text_inputs")[0]
         self._reading.check_length(texts["input_ids"].shape[1], "and the hypothesis_template")
         heard = {name: each for name, each in made.items() if isinstance(each, torch.Tensor)}
-        inputs = {**heard, **{_TEXT + name: each for name, each in texts.items()}}
         kept = {"candidate_labels": made["candidate_labels"]}
+        inputs = with_labels(heard, texts)
         yield Row(inputs, self._frames(heard), self._key(heard, stages), kept)
 
     def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
         rows = [chunk.features["inputs"] for chunk in chunks]
-        heard = [{n: each for n, each in row.items() if not n.startswith(_TEXT)} for row in rows]
-        labels = [label for row in rows for label in _labels(row)]
-        batch = self._to_device({**stack(heard), **stack(labels, self._reading.fill)})
-        logits = self._model(**batch).logits_per_audio.cpu()
-        outputs, start = [], 0
-        for index, row in enumerate(rows):
-            end = start + row[_TEXT + "input_ids"].shape[0]
-            outputs.append({"logits": logits[index : index + 1, start:end]})
-            start = end
-        return outputs
-
-
-def _labels(row: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
-    texts = {n.removeprefix(_TEXT): each for n, each in row.items() if n.startswith(_TEXT)}
-    for index in range(texts["input_ids"].shape[0]):
-        yield {name: each[index : index + 1] for name, each in texts.items()}
+        batch = self._to_device(stack_with_labels(rows, self._reading.fill))
+        return own_scores(self._model(**batch).logits_per_audio, rows)
 
 
 @contextmanager
