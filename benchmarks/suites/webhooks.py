@@ -30,6 +30,8 @@ _TIMEOUT: Final = 2.0
 _HOST_SLOTS: Final = 48
 _MS: Final = 1000.0
 _LOOK_SECONDS: Final = 0.25
+# Longer than an origin in trouble is ever left alone.
+_STALLED: Final = 150.0
 
 
 def run(bench: Bench, options: Options) -> Report:
@@ -135,8 +137,12 @@ def _deliver(bench: Bench, count: int, courier: Process) -> None:
         courier.check()
         if done > best:
             best, last = done, time.monotonic()
-        elif time.monotonic() - last > max(60.0, bench.patience):
-            return
+        elif time.monotonic() - last > max(_STALLED, bench.patience):
+            trouble = redis.hgetall(keys.TROUBLE)
+            raise RuntimeError(
+                f"{done} of {count} events were delivered, and no more for a while; origins in "
+                f"trouble: {trouble}; the courier's last lines:\n{courier.tail()}"
+            )
         for origin in redis.zrange(keys.ORIGINS, 0, -1):
             _skip_waits(redis, origin.decode())
         time.sleep(_LOOK_SECONDS)

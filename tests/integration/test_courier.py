@@ -260,6 +260,25 @@ def test_a_receiver_that_keeps_failing_is_left_alone_and_then_tried_with_one(
         until(lambda: all(state(server, event) == "delivered" for event in events))
 
 
+def test_failures_that_come_together_count_as_the_trouble_that_they_are(
+    server: Any, redis_url: str
+) -> None:
+    together = threading.Barrier(12)
+
+    def answer(_: Posted) -> Reply:
+        together.wait(20)
+        return Reply(500)
+
+    with receiver(answer) as here, running(redis_url, slots=32, host_slots=12):
+        events = [tell(server, here.url, f"{at}") for at in range(12)]
+        until(lambda: all(attempts(server, event) for event in events))
+
+        # It is left alone for a second after the fifth, not for two, four, eight … after others.
+        failures, till = server.hget(keys.TROUBLE, events[0].origin).split(":")
+        assert int(failures) == 5
+        assert float(till) - server.time()[0] <= 2
+
+
 def test_what_a_courier_leaves_behind_is_another_ones_when_its_lease_lapses(
     server: Any, redis_url: str
 ) -> None:

@@ -1,12 +1,14 @@
-"""The demo from start to end: models, services, the producer, and a second opinion."""
+"""The demo from start to end: models, services, the producer, a second opinion, a webhook."""
 
 import sys
 from pathlib import Path
 
 import typer
 
+from stoker.client import Client
 from stoker.demo import answers
 from stoker.demo.models import ChatModel, embedding_model
+from stoker.demo.told import HOST, Receiver, tell
 from stoker.local.errors import Interrupted
 from stoker.local.extras import require
 from stoker.local.processes import Process
@@ -48,8 +50,14 @@ def run(*, model: str | None, device: str, cache: Path, stop: Stop) -> int:
 
 
 def _run(embedding: str, chat: ChatModel, device: str, cache: Path, stop: Stop) -> int:
-    plan = Plan(device=device, preload=f"feature-extraction={embedding}", flower=False)
-    with Stack(plan, cache, stop) as stack:
+    receiver = Receiver()
+    plan = Plan(
+        device=device,
+        preload=f"feature-extraction={embedding}",
+        courier={"webhook_secret": receiver.secret, "allowed_networks": HOST},
+        flower=False,
+    )
+    with receiver, Stack(plan, cache, stop) as stack:
         serving = stack.wait_until_ready()
         typer.echo(f"Worker on {serving.device}; Redis at {stack.redis_url}")
         environment = child_environment(redis_url=stack.redis_url)
@@ -77,7 +85,10 @@ def _run(embedding: str, chat: ChatModel, device: str, cache: Path, stop: Stop) 
             log=stack.folder / "again.log",
         )
         again.finish(stop.pause)
-        return _compare(stack.folder)
+        wrong = _compare(stack.folder) != 0
+        with Client(stack.redis_url) as client:
+            typer.echo(tell(client, embedding, receiver, stop.pause))
+        return 1 if wrong else 0
 
 
 def _compare(folder: Path) -> int:

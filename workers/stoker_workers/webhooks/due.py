@@ -139,13 +139,18 @@ else
 end
 if ARGV[8] == 'trouble' then
   local before = redis.call('HGET', '{keys.TROUBLE}', origin) or '0:0'
-  local failures = tonumber(string.match(before, '^(%d+)')) + 1
-  local pause = tonumber(ARGV[9])
-  if failures >= {_PATIENCE} then
-    pause = math.max(pause, 2 ^ math.min(failures - {_PATIENCE}, 10))
+  local failures, till = string.match(before, '^(%d+):(.*)$')
+  failures, till = tonumber(failures), tonumber(till)
+  local pause = math.min(tonumber(ARGV[9]), {_LONGEST_PAUSE})
+  -- What had begun before the origin was left alone says nothing new of it.
+  if till <= now then
+    failures = failures + 1
+    if failures >= {_PATIENCE} then
+      pause = math.max(pause, math.min(2 ^ (failures - {_PATIENCE}), {_LONGEST_PAUSE}))
+    end
   end
-  pause = math.min(pause, {_LONGEST_PAUSE})
-  redis.call('HSET', '{keys.TROUBLE}', origin, failures .. ':' .. exact(now + pause))
+  till = exact(math.max(till, now + pause))
+  redis.call('HSET', '{keys.TROUBLE}', origin, failures .. ':' .. till)
 elseif ARGV[8] == 'well' then
   redis.call('HDEL', '{keys.TROUBLE}', origin)
 end
