@@ -13,6 +13,11 @@ PLACED: Final = "stoker:placed"
 RUNNING: Final = "stoker:running"
 # Hash of job ID to its message, for jobs that were given up because their workers kept dying.
 DEAD: Final = "stoker:dead"
+# Hash of job ID to its message, for jobs that failed and may be run again; a sorted set of these
+# IDs by the time until which they are kept; and the sum of the messages' sizes.
+KEPT: Final = "stoker:kept"
+KEPT_UNTIL: Final = "stoker:kept:until"
+KEPT_BYTES: Final = "stoker:kept:bytes"
 # Sorted set of worker IDs by the time until which each may be believed alive.
 WORKERS: Final = "stoker:workers"
 # Sorted set of pool names by the time at which a worker of the pool was last seen.
@@ -74,6 +79,11 @@ def attempts(event_id: str) -> str:
 def due(origin: str) -> str:
     """Name the sorted set of event IDs for one receiver's origin, by the time each is due."""
     return f"stoker:webhooks:due:{origin}"
+
+
+def idempotency(digest: str) -> str:
+    """Name what is known of an idempotency key: its first request, and that one's job."""
+    return f"stoker:idempotency:{digest}"
 
 
 def starts(job_id: str) -> str:

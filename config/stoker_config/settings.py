@@ -95,6 +95,7 @@ class Settings(BaseSettings):
         webhook_host_slots: How many of these may be one host's.
         webhook_expires: Seconds for which an event is kept after it was delivered or given up, to
             be looked at and replayed.
+        idempotency_expires: Seconds for which an idempotency key is kept after its job has ended.
         cache_dir: Where fetched and converted models are kept; if it is not given, `stoker` in the
             user's cache folder.
         log_level: `debug`, `info`, `warning` or `error`.
@@ -155,6 +156,7 @@ class Settings(BaseSettings):
     webhook_slots: int = Field(default=64, ge=1)
     webhook_host_slots: int = Field(default=8, ge=1)
     webhook_expires: int = Field(default=3 * DAY, ge=1)
+    idempotency_expires: int = Field(default=DAY, ge=1)
     cache_dir: Path = Field(default_factory=lambda: _user_cache() / "stoker")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"

@@ -4,6 +4,7 @@ from stoker import webhooks
 from stoker.client import Client
 from stoker.delete import DeleteAnswer
 from stoker.handle import JobHandle
+from stoker.retry import RetryAnswer
 from stoker.status import CancelAnswer, State, Status
 from stoker_tasks import errors
 from stoker_tasks.audio import (
@@ -48,7 +49,7 @@ from stoker_tasks.regions import (
     ZeroShotObjectDetection,
     ZeroShotObjectDetectionParameters,
 )
-from stoker_tasks.result import Artifact, Failure, Result, Success, Timing
+from stoker_tasks.result import Artifact, Failure, Result, Success, Times, Timing
 from stoker_tasks.speaking import TextToAudio, TextToAudioParameters
 from stoker_tasks.text import (
     FeatureExtraction,
@@ -106,6 +107,7 @@ __all__ = [
     "ObjectDetection",
     "ObjectDetectionParameters",
     "Result",
+    "RetryAnswer",
     "State",
     "Status",
     "StokerError",
@@ -116,6 +118,7 @@ __all__ = [
     "TextGenerationParameters",
     "TextToAudio",
     "TextToAudioParameters",
+    "Times",
     "Timing",
     "TokenClassification",
     "TokenClassificationParameters",

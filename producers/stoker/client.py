@@ -1,25 +1,27 @@
 """Submits jobs and reads their results."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from stoker import dead, models
+from stoker import dead, models, retry
 from stoker.admission import Admission
 from stoker.cancel import cancel
 from stoker.dead import DeadLetter
 from stoker.delete import DeleteAnswer, delete
 from stoker.handle import JobHandle
-from stoker.ids import new_id
 from stoker.payload import Packed, pack, unpack
-from stoker.publish import Message, publish
+from stoker.publish import message_of, publish
+from stoker.retry import RetryAnswer, refusal
 from stoker.server import Server, url_of
 from stoker.status import CancelAnswer, Status, ask, tell
 from stoker_config.artifacts import gone
 from stoker_config.retention import Retention
 from stoker_config.settings import Settings
 from stoker_tasks.catalog import find
+from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_tasks.media import Media
 from stoker_tasks.result import Result
@@ -93,7 +95,8 @@ class Client:
             allow_unserved: Take it even if nobody serves it.
 
         Returns:
-            A handle to wait for its result.
+            A handle to wait for its result; for a request that was made before, with the same
+            idempotency key, a handle of its first job.
 
         Raises:
             Unserved: The pool is unknown, or a worker of it lives but none serves the task.
@@ -102,6 +105,7 @@ class Client:
             InvalidInput: A file is not base64, the job nests too deep, or asks for its result to be
                 kept for longer than is possible.
             StorageUnavailable: The inputs go to S3, which does not answer.
+            IdempotencyConflict: The job's idempotency key stands for another request.
         """
         [handle] = self.submit_many(
             [job], pool=pool, countdown=countdown, expires=expires, allow_unserved=allow_unserved
@@ -129,21 +133,14 @@ class Client:
             wanted = {(job.task, job.model) for job in jobs}
             self._admission.check(self._server.registry, pool, wanted)
         messages = [
-            Message(
-                id=new_id(),
-                task=job.task,
-                kwargs=packed.kwargs,
-                pool=pool,
-                priority=job.priority,
-                beside=packed.beside,
+            replace(
+                message_of(job, packed, pool=pool, countdown=countdown, expires=expires),
                 beside_expires=self._settings.artifact_expires,
-                countdown=countdown,
-                expires=expires,
             )
             for job, packed in zip(jobs, self._packed(jobs), strict=True)
         ]
-        publish(self._server.app, self._server.redis, messages, self._server.clock.now())
-        return [JobHandle(self, message.id) for message in messages]
+        ids = publish(self._server.app, self._server.redis, messages, self._server.clock.now())
+        return [JobHandle(self, job_id) for job_id in ids]
 
     def _packed(self, jobs: Sequence[Job]) -> list[Packed]:
         settings = self._settings
@@ -172,6 +169,12 @@ class Client:
             InvalidInput: A field or parameter is unknown or of a wrong type.
         """
         queue = queue_name(pool or self._settings.pool)
+        key = job.idempotency_key if isinstance(job, Job) else fields.get("idempotency_key")
+        if key is not None:
+            raise InvalidInput(
+                "a signature may be sent many times, by Celery, which keeps no idempotency_key: "
+                "leave it out"
+            )
         if isinstance(job, Job):
             [packed] = self._packed([job])
             kwargs, task, priority = packed.kwargs, job.task, job.priority
@@ -305,6 +308,26 @@ class Client:
         expires = self._settings.result_expires
         return cancel(self._server.app, self._server.redis, job_id, expires)
 
+    def retry(self, job_id: str) -> RetryAnswer:
+        """Run a job again that failed, expired or was canceled, under its old ID.
+
+        Its message is kept for as long as its result, while there is room for it.
+
+        Returns:
+            What came of it; see `RetryAnswer`.
+        """
+        status = self.status(job_id)
+        if (refused := refusal(status)) is not None:
+            return refused
+        with self._server.redis.pipeline(transaction=False) as pipe:
+            retry.ask(pipe, job_id)
+            text = next((each for each in pipe.execute() if each), None)
+        if text is None:
+            return RetryAnswer.NOT_KEPT
+        now = self._server.clock.now()
+        answer = retry.send(self._server.redis, job_id, text, status.times.attempts, now)
+        return RetryAnswer(answer.decode())
+
     def dead_letters(self) -> list[DeadLetter]:
         """List the jobs that were given up because each worker that ran them died."""
         return dead.read_all(self._server.redis)
@@ -315,7 +338,7 @@ class Client:
         Returns:
             Whether there was such a dead letter.
         """
-        return dead.requeue(self._server.redis, job_id)
+        return dead.requeue(self._server.redis, job_id, self._server.clock.now())
 
     def discard(self, job_id: str) -> bool:
         """Forget a dead letter; its job's failure stays readable until it expires.

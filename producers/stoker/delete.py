@@ -4,6 +4,7 @@ import json
 from enum import StrEnum
 from typing import Any, Final
 
+from stoker.retry import forget
 from stoker_config import keys
 from stoker_config.artifacts import ArtifactStore
 from stoker_tasks.result import referenced
@@ -49,8 +50,9 @@ def delete(client: Any, store: ArtifactStore, job_id: str, expires: int) -> Dele
     with client.pipeline(transaction=True) as pipe:
         pipe.set(keys.deleted(job_id), "1", ex=expires)
         pipe.delete(keys.result(job_id), keys.inputs(job_id), keys.deaths(job_id))
-        # A dead letter is the job's message, with its inputs.
+        # A dead letter is the job's message, with its inputs; so is what is kept of a failed one.
         pipe.hdel(keys.DEAD, job_id)
+        forget(pipe, job_id)
         pipe.execute()
     return DeleteAnswer.DELETED
 

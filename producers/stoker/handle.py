@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from stoker.delete import DeleteAnswer
+from stoker.retry import RetryAnswer
 from stoker.status import CancelAnswer, Status
 from stoker_tasks.result import Failure, Result, Success
 
@@ -24,6 +25,9 @@ class Jobs(Protocol):
 
     def delete(self, job_id: str) -> DeleteAnswer:
         """Delete all that is kept of a finished job."""
+
+    def retry(self, job_id: str) -> RetryAnswer:
+        """Run a job again that ended without success."""
 
 
 class JobHandle:
@@ -88,3 +92,7 @@ class JobHandle:
     def delete(self) -> DeleteAnswer:
         """Delete all that is kept of the job, once it is finished."""
         return self._jobs.delete(self.id)
+
+    def retry(self) -> RetryAnswer:
+        """Run the job again, if it failed, expired or was canceled."""
+        return self._jobs.retry(self.id)

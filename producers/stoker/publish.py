@@ -6,19 +6,24 @@ kombu's Redis transport reads. A test holds them against what `apply_async` send
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
+from stoker.idempotency import SUBMIT, WAITING_SECONDS, digest_of, fingerprint_of
+from stoker.ids import new_id
+from stoker.payload import Packed
 from stoker_config import keys
+from stoker_tasks.errors import IdempotencyConflict
 from stoker_tasks.event import wish
-from stoker_tasks.job import Priority
+from stoker_tasks.job import Job, Priority
 from stoker_tasks.wire import (
     CONTRACT,
     CONTRACT_HEADER,
     HIDDEN,
+    IDEMPOTENCY_HEADER,
     PRIORITIES,
     SUBMITTED_HEADER,
     celery_name,
@@ -43,6 +48,8 @@ class Message:
         beside_expires: Seconds for which these are kept.
         countdown: Seconds to wait before it may run.
         expires: Seconds, or a time, after which it must not be started any more.
+        key: The digest of its idempotency key, if it has one.
+        fingerprint: What is the same for two requests that ask for the same, if it has a key.
     """
 
     id: str
@@ -54,6 +61,40 @@ class Message:
     beside_expires: int = 0
     countdown: float | None = None
     expires: float | datetime | None = None
+    key: str | None = None
+    fingerprint: str = ""
+
+
+def message_of(
+    job: Job,
+    packed: Packed,
+    *,
+    pool: str,
+    countdown: float | None,
+    expires: float | datetime | None,
+) -> Message:
+    """Make a job's message, with an ID of its own.
+
+    Args:
+        job: The job.
+        packed: Its inputs, and what travels beside them.
+        pool: The pool that is to run it.
+        countdown: Seconds to wait before it may run.
+        expires: Seconds, or a time, after which it must not be started any more.
+    """
+    key = job.idempotency_key
+    return Message(
+        id=new_id(),
+        task=job.task,
+        kwargs=packed.kwargs,
+        pool=pool,
+        priority=job.priority,
+        beside=packed.beside,
+        countdown=countdown,
+        expires=expires,
+        key=None if key is None else digest_of(key),
+        fingerprint="" if key is None else fingerprint_of(job, pool),
+    )
 
 
 def headers(now: float) -> dict[str, Any]:
@@ -65,7 +106,50 @@ def headers(now: float) -> dict[str, Any]:
     return {CONTRACT_HEADER: CONTRACT, SUBMITTED_HEADER: now}
 
 
-def publish(app: Any, client: Any, messages: Sequence[Message], now: float) -> None:
+def bunches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Part messages into bunches of one transaction each."""
+    for start in range(0, len(messages), _TRANSACTION):
+        yield messages[start : start + _TRANSACTION]
+
+
+def fill(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
+    """Put what sends a bunch of messages into a transaction.
+
+    Args:
+        pipe: A pipeline of redis-py, blocking or not.
+        app: The Celery app that makes the messages.
+        messages: The bunch.
+        now: Seconds since the epoch by the server's clock.
+    """
+    if any(message.key for message in messages):
+        _fill_keyed(pipe, app, messages, now)
+    else:
+        _fill_unkeyed(pipe, app, messages, now)
+    for message in messages:
+        if message.beside:
+            pipe.sadd(keys.inputs(message.id), *message.beside)
+            pipe.expire(keys.inputs(message.id), message.beside_expires)
+
+
+def sent(messages: Sequence[Message], answers: Sequence[Any]) -> list[str]:
+    """Give the jobs that a bunch of messages has come to, from what its transaction answered.
+
+    Raises:
+        IdempotencyConflict: A key stands for another request; nothing of the bunch was sent.
+    """
+    if not any(message.key for message in messages):
+        return [message.id for message in messages]
+    done, *found = answers[0]
+    if not done:
+        raise IdempotencyConflict(
+            "this idempotency_key was used before, for a job with another task, inputs, parameters "
+            "or options: give each request a key of its own, and repeat it unchanged",
+            {"position": int(found[0]) - 1},
+        )
+    return [job_id.decode() for job_id in found]
+
+
+def publish(app: Any, client: Any, messages: Sequence[Message], now: float) -> list[str]:
     """Send messages, in order.
 
     Args:
@@ -73,32 +157,58 @@ def publish(app: Any, client: Any, messages: Sequence[Message], now: float) -> N
         client: A redis-py client of the broker's server.
         messages: Any number; each 500 are one transaction.
         now: Seconds since the epoch by the server's clock.
+
+    Returns:
+        The ID of each message's job: its own, or that of the first job with the same key.
+
+    Raises:
+        IdempotencyConflict: A key stands for another request.
     """
-    for start in range(0, len(messages), _TRANSACTION):
-        lists: dict[str, list[str]] = {}
-        placed: dict[str, str] = {}
-        wishes: dict[str, str] = {}
-        for message in messages[start : start + _TRANSACTION]:
-            key = keys.queue(
-                queue_name(message.pool), PRIORITIES[message.priority], keys.PRIORITY_STEPS
-            )
-            lists.setdefault(key, []).append(envelope(app, message, now))
-            model = message.kwargs.get("model")
-            placed[message.id] = json.dumps([message.pool, message.task, model])
-            if message.kwargs.get("webhook") is not None:
-                wishes[message.id] = wish(message.kwargs, {})
+    ids: list[str] = []
+    for bunch in bunches(messages):
         with client.pipeline(transaction=True) as pipe:
-            pipe.zadd(keys.QUEUED, dict.fromkeys(placed, now))
-            pipe.hset(keys.PLACED, mapping=placed)
-            if wishes:
-                pipe.hset(keys.WISHES, mapping=wishes)
-            for each in messages[start : start + _TRANSACTION]:
-                if each.beside:
-                    pipe.sadd(keys.inputs(each.id), *each.beside)
-                    pipe.expire(keys.inputs(each.id), each.beside_expires)
-            for key, envelopes in lists.items():
-                pipe.lpush(key, *envelopes)
-            pipe.execute()
+            fill(pipe, app, bunch, now)
+            ids += sent(bunch, pipe.execute())
+    return ids
+
+
+def _fill_unkeyed(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
+    lists: dict[str, list[str]] = {}
+    wishes: dict[str, str] = {}
+    for message in messages:
+        lists.setdefault(_list_of(message), []).append(envelope(app, message, now))
+        if wanted := _wish_of(message):
+            wishes[message.id] = wanted
+    pipe.zadd(keys.QUEUED, {message.id: now for message in messages})
+    pipe.hset(keys.PLACED, mapping={message.id: _place_of(message) for message in messages})
+    if wishes:
+        pipe.hset(keys.WISHES, mapping=wishes)
+    for key, envelopes in lists.items():
+        pipe.lpush(key, *envelopes)
+
+
+def _fill_keyed(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
+    names = [keys.QUEUED, keys.PLACED, keys.WISHES]
+    values: list[Any] = [now, WAITING_SECONDS]
+    for message in messages:
+        queue = _list_of(message)
+        names += [queue, keys.idempotency(message.key) if message.key else queue]
+        values += [message.id, _place_of(message), _wish_of(message)]
+        values += [envelope(app, message, now), message.fingerprint]
+    pipe.eval(SUBMIT, len(names), *names, *values)
+
+
+def _list_of(message: Message) -> str:
+    queue = queue_name(message.pool)
+    return keys.queue(queue, PRIORITIES[message.priority], keys.PRIORITY_STEPS)
+
+
+def _place_of(message: Message) -> str:
+    return json.dumps([message.pool, message.task, message.kwargs.get("model")])
+
+
+def _wish_of(message: Message) -> str:
+    return wish(message.kwargs, {}) if message.kwargs.get("webhook") is not None else ""
 
 
 def envelope(app: Any, message: Message, now: float) -> str:
@@ -114,13 +224,14 @@ def envelope(app: Any, message: Message, now: float) -> str:
         kwargsrepr=HIDDEN,
         ignore_result=None,
     )
+    own = {IDEMPOTENCY_HEADER: message.key} if message.key else {}
     body = json.dumps(made.body, ensure_ascii=False).encode()
     return json.dumps(
         {
             "body": base64.b64encode(body).decode("ascii"),
             "content-encoding": "utf-8",
             "content-type": "application/json",
-            "headers": {**made.headers, **headers(now)},
+            "headers": {**made.headers, **headers(now), **own},
             "properties": {
                 **made.properties,
                 "delivery_mode": 2,

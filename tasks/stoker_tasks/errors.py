@@ -2,7 +2,8 @@
 
     StokerError
     ├── the caller can mend it:   InvalidInput, TooLarge, UnknownTask, UnknownModel,
-    │                             ModelNotAllowed, Unserved, InputFetchFailed, Gone, NoUrl
+    │                             ModelNotAllowed, Unserved, IdempotencyConflict,
+    │                             InputFetchFailed, Gone, NoUrl
     ├── the operator can mend it: ModelLoadFailed, OutOfMemory, StorageUnavailable, Poison,
     │                             Internal
     └── nobody needs to:          Canceled, Expired, QueueTimeout, RunTimeout
@@ -26,6 +27,7 @@ class ErrorType(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     MODEL_NOT_ALLOWED = "model_not_allowed"
     UNSERVED = "unserved"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     INPUT_FETCH_FAILED = "input_fetch_failed"
     GONE = "gone"
     NO_URL = "no_url"
@@ -115,6 +117,12 @@ class Unserved(StokerError):
 
     type = ErrorType.UNSERVED
     retryable = True
+
+
+class IdempotencyConflict(StokerError):
+    """The idempotency key stands for another request."""
+
+    type = ErrorType.IDEMPOTENCY_CONFLICT
 
 
 class InputFetchFailed(StokerError):

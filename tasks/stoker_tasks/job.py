@@ -21,6 +21,7 @@ Metadata = Annotated[
     ],
     Field(max_length=16),
 ]
+IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -96,6 +97,8 @@ class Job(BaseModel):
             deployment's settings say if absent.
         cache: Take the output of an earlier job with the same model, parameters and inputs, and
             let later ones take this one's. A task that generates then needs `do_sample=False`.
+        idempotency_key: The caller's own name of the request, up to 255 characters: submitted
+            twice, it is one job.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -121,3 +124,5 @@ class Job(BaseModel):
         if self.cache and getattr(self.parameters, "do_sample", False) is not False:
             raise ValueError("cache=True needs do_sample=False: what is drawn has many answers")
         return self
+
+    idempotency_key: IdempotencyKey | None = Field(default=None, repr=False)

@@ -23,12 +23,19 @@ CONTRACT_HEADER: Final = "stoker-contract"
 CONTRACT: Final = 1
 # Seconds since the epoch, by the producer's clock: from here the job's time in the queue counts.
 SUBMITTED_HEADER: Final = "stoker-submitted"
+# What an idempotency key is kept as: its digest.
+IDEMPOTENCY_HEADER: Final = "stoker-idempotency"
+# How many deliveries of a job were started before it was run again by hand.
+STARTS_HEADER: Final = "stoker-starts"
 CLAIM_FIELD: Final = "claim"
 # For the reprs that Celery shows in events and replies; they must not quote a caller's inputs.
 HIDDEN: Final = "(…)"
 
 # Celery's priorities on Redis: 0 is served first.
 PRIORITIES: Final[Mapping[Priority, int]] = {"high": 0, "normal": 3, "low": 6}
+
+# These travel otherwise: as the message's priority, its parameters as far as given, a header.
+_NOT_SENT: Final = {"priority", "parameters", "idempotency_key"}
 
 # How many of a job's faults an error lists.
 _LISTED: Final = 10
@@ -68,7 +75,7 @@ def pool_name(queue: str) -> str:
 
 def to_kwargs(job: Job) -> dict[str, Any]:
     """Give the keyword arguments of a job's message, JSON-safe and without what is not set."""
-    kwargs = job.model_dump(mode="json", exclude={"priority", "parameters"}, exclude_defaults=True)
+    kwargs = job.model_dump(mode="json", exclude=_NOT_SENT, exclude_defaults=True)
     parameters = job.parameters.given()
     return {**kwargs, "parameters": parameters} if parameters else kwargs
 
@@ -116,6 +123,11 @@ def read_job(celery_task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         if "inputs" in fields:
             raise InvalidInput(f"{celery_task} takes a positional argument or inputs=, not both")
         fields["inputs"] = _from_position(task, args[0])
+    if "idempotency_key" in fields:
+        raise InvalidInput(
+            "idempotency_key is kept when a job is submitted, by Stoker's client; in the message "
+            "of a stock Celery producer it would do nothing: leave it out"
+        )
     return make_job(task, fields)
 
 

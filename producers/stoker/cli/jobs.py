@@ -1,4 +1,4 @@
-"""The commands that submit jobs and follow them: `submit`, `status`, `wait`, `cancel`."""
+"""The commands that submit jobs and follow them: `submit`, `status`, `wait`, `cancel`, `retry`."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +15,7 @@ from stoker.cli.jobfile import Line, merged, read_inputs, read_lines, read_param
 from stoker.cli.show import print_line, print_result, print_result_line
 from stoker.client import Client
 from stoker.handle import JobHandle
+from stoker.retry import RetryAnswer
 from stoker.status import CancelAnswer, State
 from stoker_tasks.catalog import find, implied_parameters
 from stoker_tasks.errors import StokerError
@@ -46,6 +47,20 @@ _CANCELED: Final = {
 _CANCEL_EXITS: Final = {
     CancelAnswer.ALREADY_FINISHED: Exit.FINISHED,
     CancelAnswer.NOT_FOUND: Exit.UNKNOWN,
+}
+
+_RETRIED: Final = {
+    RetryAnswer.RETRYING: "it is queued again",
+    RetryAnswer.NOT_FINISHED: "it waits or runs",
+    RetryAnswer.SUCCEEDED: "its result stands",
+    RetryAnswer.NOT_KEPT: "its message is not kept: submit the job anew",
+    RetryAnswer.NOT_FOUND: "no job has this ID, or its result has expired",
+}
+_RETRY_EXITS: Final = {
+    RetryAnswer.NOT_KEPT: Exit.FAILED,
+    RetryAnswer.NOT_FINISHED: Exit.FINISHED,
+    RetryAnswer.SUCCEEDED: Exit.FINISHED,
+    RetryAnswer.NOT_FOUND: Exit.UNKNOWN,
 }
 
 
@@ -191,6 +206,24 @@ def cancel(ids: Ids, as_json: AsJson = False) -> None:
                 print_line(id=job_id, answer=answer)
             else:
                 typer.echo(f"{job_id}  {answer}: {_CANCELED[answer]}")
+    raise typer.Exit(code)
+
+
+def retry(ids: Ids, as_json: AsJson = False) -> None:
+    """Run jobs again that failed, expired or were canceled, under their old IDs.
+
+    Exit codes: 0 they are queued again, 1 one is not kept any more, 4 one waits, runs or has
+    succeeded, 5 no job has one of the IDs.
+    """
+    code = Exit.OK
+    with Client() as client:
+        for job_id in ids:
+            answer = client.retry(job_id)
+            code = max(code, _RETRY_EXITS.get(answer, Exit.OK))
+            if as_json:
+                print_line(id=job_id, answer=answer)
+            else:
+                typer.echo(f"{job_id}  {answer}: {_RETRIED[answer]}")
     raise typer.Exit(code)
 
 

@@ -21,11 +21,14 @@ from kombu.exceptions import OperationalError
 from stoker_config import keys, outbox
 from stoker_config.clock import ServerClock
 from stoker_config.retention import Retention
+from stoker_config.settings import Settings
 from stoker_tasks.errors import Internal, Poison
 from stoker_tasks.event import Event
 from stoker_tasks.result import Failure, Success
+from stoker_tasks.wire import IDEMPOTENCY_HEADER
 from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.hub import LoopCalls
+from stoker_workers.broker.kept import keep_messages
 from stoker_workers.broker.ledger import Ledger, ledger_of
 from stoker_workers.broker.request import TIMES
 from stoker_workers.broker.tasks import outcome
@@ -59,16 +62,17 @@ class CeleryOutlet:
         calls: The way into the event loop.
         client: A redis-py client.
         clock: The server's clock.
-        retention: How long results are kept.
+        settings: For how long what is left of a job is kept.
     """
 
     def __init__(
-        self, calls: LoopCalls, client: Any, clock: ServerClock, retention: Retention
+        self, calls: LoopCalls, client: Any, clock: ServerClock, settings: Settings
     ) -> None:
         self._calls = calls
-        self._retention = retention
+        self._retention = Retention(settings.result_expires, settings.retention_max)
         self._client = client
         self._clock = clock
+        self._settings = settings
         self._count_death = client.register_script(_COUNT_DEATH)
         self._tell = client.register_script(outbox.TELL)
 
@@ -114,6 +118,7 @@ class CeleryOutlet:
     def dropped(self, deliveries: Sequence[Delivery]) -> None:
         """Have Celery conclude these as revoked."""
         self._forget([delivery.id for delivery in deliveries])
+        self._let_keys_lapse(deliveries)
         self._calls.put(partial(_conclude_revoked, deliveries))
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
@@ -142,6 +147,9 @@ class CeleryOutlet:
         keep = {job: self._retention.of(seconds) for job, seconds in asked.items()}
         deliveries = replace(_deliveries(ledger, [each for each, _ in outcomes]), keep=keep)
         self._keep_dead([each for each, result in outcomes if isinstance(result, Poison)])
+        failed = [each for each, result in outcomes if _may_be_repeated(result)]
+        seconds = self._settings.result_expires
+        keep_messages(self._client, [(each.handle, keep.get(each.id, seconds)) for each in failed])
         with outcomes[0][0].handle.task.backend.collect(deliveries) as stored:
             traced = [(each.handle, _trace(each.handle, result)) for each, result in outcomes]
         unstored = [each.id for each, _ in outcomes if each.id not in stored]
@@ -154,6 +162,7 @@ class CeleryOutlet:
             if ends:
                 self._tell_all(ends, keys.result)
             self._forget(unstored)
+        self._let_keys_lapse([delivery for delivery, _ in outcomes])
         if ledger is not None:
             ledger.acknowledged(tag for job, tag in deliveries.tags.items() if job in stored)
         # Celery is told last, and acknowledges what storing did not: the jobs whose results nobody
@@ -178,6 +187,16 @@ class CeleryOutlet:
                 pipe.hdel(keys.WISHES, *ids)
             pipe.execute()
 
+    def _let_keys_lapse(self, deliveries: Sequence[Delivery]) -> None:
+        """Count the time of idempotency keys from now on: their jobs have ended."""
+        digests = [each.handle.request_dict.get(IDEMPOTENCY_HEADER) for each in deliveries]
+        if not any(digests):
+            return
+        with self._client.pipeline(transaction=False) as pipe:
+            for digest in filter(None, digests):
+                pipe.expire(keys.idempotency(str(digest)), self._settings.idempotency_expires)
+            pipe.execute()
+
     def _keep_dead(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             message = delivery.handle.message
@@ -193,6 +212,11 @@ class CeleryOutlet:
             for delivery, tombstone in zip(deliveries, tombstones, strict=True)
             if tombstone is not None or delivery.handle.discard
         ]
+
+
+def _may_be_repeated(result: Outcome) -> bool:
+    # What is poison is a dead letter.
+    return not isinstance(result, Success | Poison)
 
 
 def count_starts(client: Any, ids: Sequence[str]) -> None:

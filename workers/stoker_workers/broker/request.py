@@ -9,8 +9,10 @@ from typing import Any, Final
 from celery.worker import state
 from celery.worker.request import Request
 
+from stoker_config.settings import DAY
 from stoker_tasks.event import listener_of
-from stoker_tasks.wire import HIDDEN, SUBMITTED_HEADER
+from stoker_tasks.wire import HIDDEN, STARTS_HEADER, SUBMITTED_HEADER
+from stoker_workers.broker.kept import keep_messages
 
 # Under this name a job's times travel to the backend, in Celery's context of its task.
 TIMES: Final = "stoker_times"
@@ -45,6 +47,12 @@ class PrivateRequest(Request):
         if self.listener is not None:
             self._request_dict[LISTENER] = self.listener
         self.submitted_at = self._request_dict.get(SUBMITTED_HEADER)
+        starts = self._request_dict.get(STARTS_HEADER)
+        if isinstance(starts, int):
+            self.starts = starts
+            # It is run again on purpose: what revoked it before counts no more.
+            if not self.delivery_info.get("redelivered"):
+                state.revoked.discard(self.id)
 
     def times(self) -> dict[str, Any]:
         """Say when the job passed from one state to the next, for whoever reads its result."""
@@ -57,6 +65,11 @@ class PrivateRequest(Request):
     def _announce_revoked(self, *args: Any) -> None:
         """Conclude a job that was revoked, or was too late to be started."""
         setattr(self._context, TIMES, self.times())
+        backend, asked = self.task.backend, self.kwargs.get("retention")
+        seconds = int(backend.expires or DAY)
+        if isinstance(asked, int):
+            seconds = min(seconds, asked)
+        keep_messages(backend.client, [(self, seconds)])
         super()._announce_revoked(*args)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:

@@ -14,7 +14,6 @@ from celery.exceptions import ImproperlyConfigured
 
 from stoker_config import keys
 from stoker_config.clock import ServerClock
-from stoker_config.retention import Retention
 from stoker_config.servers import connect, refuse_cluster
 from stoker_config.serving import Registry, Serving
 from stoker_config.settings import Settings
@@ -98,8 +97,7 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 pass  # away for now; Celery waits for it, and says so
             # Read in the event loop as well, which must not wait for an absent server.
             self.clock = ServerClock(self.quick)
-            retention = Retention(settings.result_expires, settings.retention_max)
-            outlet = CeleryOutlet(self.calls, self.client, self.clock, retention)
+            outlet = CeleryOutlet(self.calls, self.client, self.clock, settings)
             try:
                 self.engine = make(settings, outlet, self.client)
             except (StokerError, ValueError) as error:

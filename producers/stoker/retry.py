@@ -1,0 +1,132 @@
+"""Runs a job that has failed again, under its old ID: from its message, kept for a while."""
+
+import base64
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final
+from uuid import uuid4
+
+from stoker.status import State, Status
+from stoker_config import keys
+from stoker_config.keys import PRIORITY_STEPS
+from stoker_config.settings import DAY
+from stoker_tasks.event import ROUND_HEADER, wish
+from stoker_tasks.wire import STARTS_HEADER, SUBMITTED_HEADER, pool_name, task_name
+
+_STARTS_SECONDS: Final = 7 * DAY
+
+# Puts a message back as if it had never been sent: no result, no deaths, known as queued.
+# KEYS: kept messages, their times, their size, dead letters, the job's result, tombstone, deaths
+# and starts, queued, running, placed, wishes, the list.
+# ARGV: ID, time, place, wish ('' for none), message, starts, seconds to remember these.
+_RETRY: Final = """
+local id = ARGV[1]
+if redis.call('ZSCORE', KEYS[9], id) or redis.call('ZSCORE', KEYS[10], id) then
+  return 'not_finished'
+end
+if string.match(redis.call('GET', KEYS[5]) or '', '"status": "SUCCESS"') then return 'succeeded' end
+local size = redis.call('HSTRLEN', KEYS[1], id)
+if size > 0 then
+  redis.call('HDEL', KEYS[1], id)
+  redis.call('ZREM', KEYS[2], id)
+  redis.call('DECRBY', KEYS[3], size)
+elseif redis.call('HDEL', KEYS[4], id) == 0 then return 'not_kept' end
+redis.call('DEL', KEYS[5], KEYS[6], KEYS[7])
+redis.call('SET', KEYS[8], ARGV[6], 'EX', ARGV[7])
+redis.call('ZADD', KEYS[9], ARGV[2], id)
+redis.call('HSET', KEYS[11], id, ARGV[3])
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[12], id, ARGV[4]) end
+redis.call('LPUSH', KEYS[13], ARGV[5])
+return 'retrying'
+"""
+
+
+# KEYS: kept messages, their times, their size. ARGV: ID.
+_FORGET: Final = """
+redis.call('DECRBY', KEYS[3], redis.call('HSTRLEN', KEYS[1], ARGV[1]))
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+"""
+
+
+class RetryAnswer(StrEnum):
+    """The answers to a wish to run a job again."""
+
+    RETRYING = "retrying"  # it is queued again, under its old ID
+    NOT_FINISHED = "not_finished"  # it waits or runs
+    SUCCEEDED = "succeeded"  # its result stands
+    NOT_KEPT = "not_kept"  # its message is kept no longer, or is still in the queue: submit it anew
+    NOT_FOUND = "not_found"
+
+
+def refusal(status: Status) -> RetryAnswer | None:
+    """Say why a job is not run again; None if it may be."""
+    match status.state:
+        case State.QUEUED | State.RUNNING | State.CANCELING:
+            return RetryAnswer.NOT_FINISHED
+        case State.SUCCEEDED:
+            return RetryAnswer.SUCCEEDED
+        case State.UNKNOWN:
+            return RetryAnswer.NOT_FOUND
+    return None
+
+
+def ask(pipe: Any, job_id: str) -> None:
+    """Put the question for a job's message into a pipeline."""
+    pipe.hget(keys.KEPT, job_id)
+    pipe.hget(keys.DEAD, job_id)
+
+
+def send(pipe: Any, job_id: str, text: bytes, starts: int, now: float) -> Any:
+    """Put into a pipeline what sends a message again; or send it at once, through a client.
+
+    Args:
+        pipe: A pipeline or a client of redis-py.
+        job_id: The job.
+        text: Its message.
+        starts: How many of its deliveries were started so far.
+        now: Seconds since the epoch by the server's clock.
+
+    Returns:
+        With a client: the answer.
+    """
+    message = json.loads(text)
+    headers, info = message["headers"], message["properties"]["delivery_info"]
+    for each in (headers, info):
+        each.pop("redelivered", None)
+    # Its end was told; a webhook is told of the next one as well.
+    headers[ROUND_HEADER] = int(headers.get(ROUND_HEADER) or 0) + 1
+    # Its time has to count anew.
+    headers.update({SUBMITTED_HEADER: now, STARTS_HEADER: starts, "expires": None, "eta": None})
+    message["properties"]["delivery_tag"] = str(uuid4())
+    queue, priority = str(info["routing_key"]), int(message["properties"].get("priority") or 0)
+    kwargs = _kwargs(message)
+    place = [pool_name(queue), task_name(headers["task"]), kwargs.get("model")]
+    names = [
+        *(keys.KEPT, keys.KEPT_UNTIL, keys.KEPT_BYTES, keys.DEAD, keys.result(job_id)),
+        *(keys.canceled(job_id), keys.deaths(job_id), keys.starts(job_id)),
+        *(keys.QUEUED, keys.RUNNING, keys.PLACED, keys.WISHES),
+        keys.queue(queue, priority, PRIORITY_STEPS),
+    ]
+    wanted = wish(kwargs, headers) if kwargs.get("webhook") is not None else ""
+    values = [job_id, now, json.dumps(place), wanted, json.dumps(message), starts, _STARTS_SECONDS]
+    return pipe.eval(_RETRY, len(names), *names, *values)
+
+
+def forget(pipe: Any, job_id: str) -> None:
+    """Put into a pipeline what deletes the message that is kept of a job."""
+    names = (keys.KEPT, keys.KEPT_UNTIL, keys.KEPT_BYTES)
+    pipe.eval(_FORGET, len(names), *names, job_id)
+
+
+def _kwargs(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read a message's keyword arguments; it may be anybody's."""
+    try:
+        body = message["body"]
+        if message["properties"].get("body_encoding") == "base64":
+            body = base64.b64decode(body)
+        kwargs = json.loads(body)[1]
+    except (ValueError, TypeError, LookupError):
+        return {}
+    return kwargs if isinstance(kwargs, Mapping) else {}
