@@ -37,6 +37,12 @@ from stoker_tasks.image_words import (
 )
 from stoker_tasks.job import Components, Job
 from stoker_tasks.media import Media
+from stoker_tasks.multimodal import (
+    AnyToAny,
+    AnyToAnyParameters,
+    ImageTextToText,
+    ImageTextToTextParameters,
+)
 from stoker_tasks.regions import (
     ImageSegmentation,
     ImageSegmentationParameters,
@@ -70,6 +76,8 @@ from stoker_tasks.webhook import Webhook
 from stoker_tasks.wire import make_job
 
 __all__ = [
+    "AnyToAny",
+    "AnyToAnyParameters",
     "Artifact",
     "AudioClassification",
     "AudioClassificationParameters",
@@ -93,6 +101,8 @@ __all__ = [
     "ImageQuestion",
     "ImageSegmentation",
     "ImageSegmentationParameters",
+    "ImageTextToText",
+    "ImageTextToTextParameters",
     "ImageToImage",
     "ImageToImageParameters",
     "ImageToText",

@@ -12,6 +12,7 @@ from stoker_tasks import (
     deciding,
     image,
     image_words,
+    multimodal,
     regions,
     rewriting,
     speaking,
@@ -32,6 +33,7 @@ _FAMILIES: Final = (
     video,
     audio,
     speaking,
+    multimodal,
 )
 
 CATALOG: Mapping[str, TaskSpec] = MappingProxyType(

@@ -128,7 +128,25 @@ def pipeline_alone(task: str, folder: str) -> Any:
     )
     if task == "video-classification":
         return lambda inputs, **given: _from_files(pipeline, inputs, given)
+    if task in ("image-text-to-text", "any-to-any"):
+        return lambda inputs, **given: _without_media(_talk(pipeline, inputs, given))
     return _Speaking(pipeline) if task == "text-to-audio" else pipeline
+
+
+def _talk(pipeline: Any, inputs: Any, given: Mapping[str, Any]) -> Any:
+    if isinstance(inputs, dict):
+        return pipeline(**inputs, **given)
+    return pipeline(text=inputs, **given)
+
+
+def _without_media(output: Any) -> Any:
+    """Leave out what Stoker does not give back."""
+    if isinstance(output, list):
+        return [_without_media(each) for each in output]
+    if isinstance(output, dict):
+        left_out = ("input_text", "image", "audio", "video")
+        return {name: _without_media(e) for name, e in output.items() if name not in left_out}
+    return output
 
 
 def _from_files(pipeline: Any, inputs: Any, given: Mapping[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from tests.tiny import (
     image,
     image_words,
     listening,
+    multimodal,
     regions,
     rewriting,
     speaking,
@@ -41,6 +42,7 @@ FAMILIES = (
     audio,
     listening,
     speaking,
+    multimodal,
 )
 BUILDERS: dict[str, Callable[[], list[Any]]] = {
     build.__name__: build for family in FAMILIES for build in family.BUILDERS

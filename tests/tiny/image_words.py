@@ -31,7 +31,7 @@ def vilt() -> list[Any]:
     return [model, tokenizer, processor]
 
 
-def _blip(tokenizer: Any) -> Any:
+def blip_config(tokenizer: Any) -> Any:
     text = t.BlipTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -64,7 +64,7 @@ def _blip(tokenizer: Any) -> Any:
     )
 
 
-def _seeing(model: Any) -> Any:
+def seeing(model: Any) -> Any:
     """A random net writes the same of any image; one that looks more closely does not."""
     for name, weight in model.named_parameters():
         if "crossattention" in name and name.endswith("weight") and weight.dim() > 1:
@@ -77,7 +77,7 @@ def _seeing(model: Any) -> Any:
 def blip_answerer() -> list[Any]:
     """Writes an answer of up to 8 tokens: so its own settings say."""
     tokenizer = tokens.words()
-    model = _seeing(t.BlipForQuestionAnswering(_blip(tokenizer)))
+    model = seeing(t.BlipForQuestionAnswering(blip_config(tokenizer)))
     model.generation_config.max_new_tokens = 8
     return [model, tokenizer, t.BlipImageProcessorPil(size={"height": 32, "width": 32})]
 
@@ -85,7 +85,7 @@ def blip_answerer() -> list[Any]:
 def blip_captioner() -> list[Any]:
     """Takes a prompt."""
     tokenizer = tokens.words()
-    model = _seeing(t.BlipForConditionalGeneration(_blip(tokenizer)))
+    model = seeing(t.BlipForConditionalGeneration(blip_config(tokenizer)))
     return [model, tokenizer, t.BlipImageProcessorPil(size={"height": 32, "width": 32})]
 
 
@@ -116,7 +116,7 @@ def vit_gpt2() -> list[Any]:
     )
     config = t.VisionEncoderDecoderConfig(encoder=encoder.to_dict(), decoder=decoder.to_dict())
     config.decoder_start_token_id = config.pad_token_id = config.eos_token_id = 0
-    model = _seeing(t.VisionEncoderDecoderModel(config))
+    model = seeing(t.VisionEncoderDecoderModel(config))
     settings = model.generation_config
     settings.decoder_start_token_id = settings.pad_token_id = 0
     settings.eos_token_id = settings.bos_token_id = 0

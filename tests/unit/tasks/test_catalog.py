@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from stoker_tasks.catalog import ALIASES, CATALOG, find
-from stoker_tasks.errors import UnknownTask
+from stoker_tasks.errors import InvalidInput, UnknownTask
 from stoker_tasks.generation import GENERATION
 from stoker_tasks.job import Job
 from stoker_tasks.spec import TaskSpec
@@ -72,7 +72,9 @@ def strings(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, dict):
-        return [words for each in value.values() for words in strings(each)]
+        # What a part of a message is, and who says it, are no caller's words.
+        said = (each for name, each in value.items() if name not in ("type", "role"))
+        return [words for each in said for words in strings(each)]
     return [words for each in value for words in strings(each)] if isinstance(value, list) else []
 
 
@@ -106,3 +108,14 @@ def test_each_job_class_has_one_task() -> None:
 
     assert len(set(jobs)) == len(jobs)
     assert all(issubclass(job, Job) for job in jobs)
+
+
+def test_a_part_of_a_message_names_no_file_or_address() -> None:
+    # transformers would open it.
+    for part in (
+        {"type": "image", "url": "http://localhost/x.png"},
+        {"type": "image", "image": {"base64": "aGk="}, "path": "secret"},
+        {"type": "audio", "audio": "secret.wav"},
+    ):
+        with pytest.raises(InvalidInput):
+            make_job("any-to-any", {"inputs": [{"role": "user", "content": [part]}]})

@@ -59,6 +59,16 @@ edge = st.integers(1, 4096)
 labelled = st.fixed_dictionaries(
     {"candidate_labels": st.lists(st.text(min_size=1, max_size=9), min_size=1)}
 )
+parts = st.lists(
+    st.fixed_dictionaries({"type": st.just("text"), "text": text})
+    | st.fixed_dictionaries({"type": st.just("image"), "image": media}),
+    min_size=1,
+    max_size=3,
+)
+chat = st.lists(
+    st.fixed_dictionaries({"role": text, "content": text | parts}), min_size=1, max_size=3
+)
+talk = {"max_new_tokens": positive, "num_frames": st.integers(1, 9), "return_full_text": maybe_bool}
 tokenizer = some(truncation=maybe_bool, max_length=positive)
 words = st.text(min_size=1, max_size=20)
 thousandths = st.lists(st.integers(0, 499), min_size=2, max_size=2)
@@ -188,6 +198,17 @@ INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy
     "video-classification": (
         one_or_many(media),
         some(top_k=positive, num_frames=st.integers(1, 64), frame_sampling_rate=st.just(2)),
+    ),
+    "image-text-to-text": (
+        one_or_many(text)
+        | one_or_many(st.fixed_dictionaries({"text": text, "images": one_or_many(media)}))
+        | one_or_many(chat),
+        some(stop_sequence=one_or_many(text), generate_kwargs=some(**generation), **talk),
+    ),
+    "any-to-any": (
+        one_or_many(st.fixed_dictionaries({"text": text}, optional={"audio": one_or_many(media)}))
+        | one_or_many(chat),
+        some(generation_mode=st.just("text"), generate_kwargs=some(**generation), **talk),
     ),
     "audio-classification": (one_or_many(media), some(top_k=positive)),
     "zero-shot-audio-classification": (

@@ -23,6 +23,7 @@ from stoker_workers.models.rooms import (
     deciding,
     image,
     image_words,
+    multimodal,
     rewriting,
     text,
     video,
@@ -40,6 +41,7 @@ ROOMS: Final[Mapping[str, Room]] = MappingProxyType(
         **image_words.ROOMS,
         **video.ROOMS,
         **audio.ROOMS,
+        **multimodal.ROOMS,
     }
 )
 

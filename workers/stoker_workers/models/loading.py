@@ -256,7 +256,7 @@ def _explain(error: Exception, name: str, device: Device) -> ModelLoadFailed:
         )
     reason = " ".join(str(error).split())[:_MAX_REASON]
     if isinstance(error, ImportError):
-        missing = [part for part in PARTS if part in reason and find_spec(part) is None]
+        missing = [each for each in PARTS if each.lower() in reason.lower() and not find_spec(each)]
         if missing:
             return ModelLoadFailed(f"{name} {install_words(missing)}", {"missing": missing})
     return ModelLoadFailed(f"{name} could not be loaded: {type(error).__name__}: {reason}")

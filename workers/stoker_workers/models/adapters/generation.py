@@ -21,20 +21,24 @@ from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_s
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
 from stoker_workers.models.adapters.halting import halting
-from stoker_workers.models.adapters.reading import reading_of
+from stoker_workers.models.adapters.reading import Reading, reading_of
 from stoker_workers.models.device import Device
-
-_TRUNCATE = "or set truncation"
 
 
 class TextGenerator(Adapter):
     """text-generation."""
 
+    # What a caller can do about a prompt that is too long.
+    cure = "or set truncation"
+
     def __init__(self, pipeline: Any, name: str, device: Device) -> None:
         super().__init__(pipeline, name, device)
         self._tokenizer = pipeline.tokenizer
-        self._reading = reading_of(self._model, self._tokenizer, generates=True)
+        self._reading = self._read()
         self._stop_tokenizer: Any = None
+
+    def _read(self) -> Reading:
+        return reading_of(self._model, self._tokenizer, generates=True)
 
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
         if not isinstance(job.inputs, list):
@@ -48,7 +52,11 @@ class TextGenerator(Adapter):
 
     def _stages(self, job: Job) -> Stages:
         stages = super()._stages(job)
-        wanted = dict(stages.forward)
+        return Stages(stages.preprocess, self._generating(stages.forward), stages.postprocess)
+
+    def _generating(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Make settings of `generate()` what the rows and the forward pass read of them."""
+        wanted = dict(wanted)
         prefix = wanted.pop("prefix_length", 0)
         stops = wanted.pop("stop_strings", None)
         wanted.pop("tokenizer", None)
@@ -59,7 +67,7 @@ class TextGenerator(Adapter):
         if stops is not None and self._stop_tokenizer is None:
             # The forward pass reads it while other jobs are tokenised.
             self._stop_tokenizer = copy.deepcopy(self._tokenizer)
-        forward = {
+        return {
             "settings": settings,
             "stops": stops,
             "beams": effective.get("num_beams") or 1,
@@ -73,7 +81,6 @@ class TextGenerator(Adapter):
             "new_tokens": effective.get("max_new_tokens"),
             "all_tokens": effective.get("max_length", 0) + prefix,
         }
-        return Stages(stages.preprocess, forward, stages.postprocess)
 
     def _shared(self, forward: Mapping[str, Any]) -> Mapping[str, Any]:
         settings = {**forward["settings"]}
@@ -87,19 +94,26 @@ class TextGenerator(Adapter):
             if tokens.shape[1] == 0:
                 tokens = self._begin()
                 kept["input_ids"] = None
-            length = int(tokens.shape[1])
-            self._reading.check_length(length, _TRUNCATE)
-            forward = stages.forward
-            limit = forward["new_tokens"] or forward["all_tokens"] - length
-            self._check_room(length, limit)
-            mask = made.get("attention_mask")
-            if mask is None or mask.shape != tokens.shape:
-                mask = torch.ones_like(tokens)
-            exact = forward["exact"] or not self._reading.paddable
-            # A job waits for the longest of its batch: at most about twice as long as by itself.
-            steps = limit if forward["beams"] > 1 else limit.bit_length()
-            inputs = {"input_ids": tokens, "attention_mask": mask, "limit": torch.tensor([limit])}
-            yield Row(inputs, length, (steps, length if exact else None), kept)
+            yield self._row(tokens, made.get("attention_mask"), kept, stages.forward)
+
+    def _row(
+        self,
+        tokens: torch.Tensor,
+        mask: torch.Tensor | None,
+        kept: Mapping[str, Any],
+        forward: Mapping[str, Any],
+    ) -> Row:
+        length = int(tokens.shape[1])
+        self._reading.check_length(length, self.cure)
+        limit = forward["new_tokens"] or forward["all_tokens"] - length
+        self._check_room(length, limit)
+        if mask is None or mask.shape != tokens.shape:
+            mask = torch.ones_like(tokens)
+        exact = forward["exact"] or not self._reading.paddable
+        # A job waits for the longest of its batch: at most about twice as long as by itself.
+        steps = limit if forward["beams"] > 1 else limit.bit_length()
+        inputs = {"input_ids": tokens, "attention_mask": mask, "limit": torch.tensor([limit])}
+        return Row(inputs, length, (steps, length if exact else None), kept)
 
     def _begin(self) -> torch.Tensor:
         begin = self._model.generation_config.bos_token_id
@@ -130,8 +144,7 @@ class TextGenerator(Adapter):
         parameters = chunks[0].features["parameters"]
         rows = [chunk.features["inputs"] for chunk in chunks]
         limits = [int(row["limit"]) for row in rows]
-        prompts = [{name: row[name] for name in ("input_ids", "attention_mask")} for row in rows]
-        batch = self._to_device(stack(prompts, self._reading.fill, "left"))
+        batch = self._to_device(self._batch(rows))
         width = batch["input_ids"].shape[1]
         settings = {**parameters["settings"], "max_new_tokens": max(limits)}
         if parameters["penalty"] != 1.0:
@@ -152,6 +165,10 @@ class TextGenerator(Adapter):
         new = sequences[:, width:]
         lengths = ends.lengths.cpu() if ends else lengths_of(new, end_tokens_of(self._model))
         return self._split(sequences, width, lengths, [row["input_ids"].shape[1] for row in rows])
+
+    def _batch(self, rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        prompts = [{name: row[name] for name in ("input_ids", "attention_mask")} for row in rows]
+        return stack(prompts, self._reading.fill, "left")
 
     def _ends(self, stops: Any, limits: Sequence[int], width: int) -> Ends:
         criterion = StopStringCriteria(self._stop_tokenizer, stops) if stops is not None else None

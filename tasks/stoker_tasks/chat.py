@@ -1,0 +1,72 @@
+"""Chats whose messages hold texts, images, sounds and films."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stoker_tasks.media import MediaInput
+
+# Extra keys are refused: transformers would open what a caller calls `url` or `path`.
+_PART = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class TextPart(BaseModel):
+    """A part of a message that is text."""
+
+    model_config = _PART
+
+    type: Literal["text"]
+    text: str = Field(repr=False)
+
+
+class ImagePart(BaseModel):
+    """A part of a message that is an image: the bytes of its file."""
+
+    model_config = _PART
+
+    type: Literal["image"]
+    image: MediaInput = Field(repr=False)
+
+
+class AudioPart(BaseModel):
+    """A part of a message that is a sound: the bytes of its file."""
+
+    model_config = _PART
+
+    type: Literal["audio"]
+    audio: MediaInput = Field(repr=False)
+
+
+class VideoPart(BaseModel):
+    """A part of a message that is a film: the bytes of its file."""
+
+    model_config = _PART
+
+    type: Literal["video"]
+    video: MediaInput = Field(repr=False)
+
+
+SeenPart = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
+AnyPart = Annotated[TextPart | ImagePart | AudioPart | VideoPart, Field(discriminator="type")]
+
+
+class SeenMessage(BaseModel):
+    """One message of a chat about texts, images and films."""
+
+    model_config = _PART
+
+    role: str
+    content: str | Annotated[list[SeenPart], Field(min_length=1)] = Field(repr=False)
+
+
+class AnyMessage(BaseModel):
+    """One message of a chat about texts, images, sounds and films."""
+
+    model_config = _PART
+
+    role: str
+    content: str | Annotated[list[AnyPart], Field(min_length=1)] = Field(repr=False)
+
+
+SeenChat = Annotated[list[SeenMessage], Field(min_length=1)]
+AnyChat = Annotated[list[AnyMessage], Field(min_length=1)]

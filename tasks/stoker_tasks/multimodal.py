@@ -1,0 +1,181 @@
+"""The tasks of a caller who talks about images, sounds and films, or asks for some."""
+
+from typing import Annotated, Any, ClassVar, Final, Literal, NotRequired, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stoker_tasks.chat import AnyChat, SeenChat
+from stoker_tasks.generation import GENERATION, GenerationParameters
+from stoker_tasks.job import Job, Parameters
+from stoker_tasks.media import FORMS, MediaInput
+from stoker_tasks.spec import TaskSpec
+
+Many = Field(min_length=1)
+
+_CONTENT: Final = (
+    'a chat (a list of {"role", "content"}, the content being a string or a list of parts such as '
+    '{"type": "text", "text"} and {"type": "image", "image"})'
+)
+_POINT: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+)
+_EXAMPLE: Final[dict[str, Any]] = {
+    "inputs": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "image", "image": {"base64": _POINT}},
+                {"type": "text", "text": "What colour is this?"},
+            ],
+        }
+    ],
+    "parameters": {"max_new_tokens": 16, "return_full_text": False},
+}
+
+
+class ImageTextToTextParameters(Parameters):
+    """What the image-text-to-text pipeline takes, and one setting of Stoker's own.
+
+    Attributes:
+        max_new_tokens: The most tokens to generate; 256 if neither this nor the model's own
+            settings say otherwise.
+        generate_kwargs: Further settings of `generate()`.
+        return_full_text: Whether the prompt is part of the output; true if it is not given.
+        clean_up_tokenization_spaces: Remove the spaces that some tokenizers leave.
+        skip_special_tokens: Leave special tokens out of the text; true if it is not given.
+        stop_sequence: Strings that end the output once they are generated.
+        continue_final_message: Continue the last message of a chat rather than answer it; if it
+            is not given, that is done where the last message is the assistant's.
+        num_frames: Stoker's own. How many frames of each film the model sees, evenly spread over
+            it; 16 if it is not given.
+    """
+
+    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    generate_kwargs: GenerationParameters | None = None
+    return_full_text: bool | None = None
+    clean_up_tokenization_spaces: bool | None = None
+    skip_special_tokens: bool | None = None
+    stop_sequence: str | Annotated[list[str], Many] | None = None
+    continue_final_message: bool | None = None
+    num_frames: Annotated[int, Field(ge=1, le=1024)] | None = None
+
+
+class ImagesAndText(BaseModel):
+    """A prompt for models without chats: it names its images as the model wants them named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    text: str = Field(repr=False)
+    images: MediaInput | Annotated[list[MediaInput], Many] = Field(repr=False)
+
+
+class ImageTextToText(Job):
+    """Answer a chat about images, or continue a text about them."""
+
+    task: ClassVar[str] = "image-text-to-text"
+    inputs: (
+        str
+        | ImagesAndText
+        | SeenChat
+        | Annotated[list[ImagesAndText] | list[str] | list[SeenChat], Many]
+    ) = Field(repr=False)
+    parameters: ImageTextToTextParameters = Field(
+        default_factory=ImageTextToTextParameters, repr=False
+    )
+
+
+class AnyToAnyParameters(ImageTextToTextParameters):
+    """What the any-to-any pipeline takes, and one setting of Stoker's own.
+
+    Attributes:
+        generation_mode: What to make: `text` if it is not given; `image` or `audio` for models
+            that can.
+    """
+
+    generation_mode: Literal["text", "image", "audio"] | None = None
+
+
+class MediaAndText(BaseModel):
+    """A prompt for models without chats: it names its media as the model wants them named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    text: str = Field(repr=False)
+    images: MediaInput | Annotated[list[MediaInput], Many] | None = Field(None, repr=False)
+    audio: MediaInput | Annotated[list[MediaInput], Many] | None = Field(None, repr=False)
+    videos: MediaInput | Annotated[list[MediaInput], Many] | None = Field(None, repr=False)
+
+
+class AnyToAny(Job):
+    """Answer a chat about images, sounds and films, in words, as an image or as a sound."""
+
+    task: ClassVar[str] = "any-to-any"
+    inputs: (
+        str
+        | MediaAndText
+        | AnyChat
+        | Annotated[list[MediaAndText] | list[str] | list[AnyChat], Many]
+    ) = Field(repr=False)
+    parameters: AnyToAnyParameters = Field(default_factory=AnyToAnyParameters, repr=False)
+
+
+class AnsweredText(TypedDict):
+    """An answer, or the chat with it as its last message; media are not given back."""
+
+    generated_text: str | list[dict[str, Any]]
+
+
+class StoredMedia(TypedDict):
+    """An image or a sound in the artifact store."""
+
+    artifact: str
+    mime_type: str
+
+
+class MadeOfAny(TypedDict):
+    """What was asked for: one of the three."""
+
+    generated_text: NotRequired[str | list[dict[str, Any]]]
+    generated_image: NotRequired[StoredMedia]
+    generated_audio: NotRequired[StoredMedia]
+
+
+def _made(output: Any) -> Any:
+    first = output[0]
+    if isinstance(first, list):
+        return [_made(one) for one in output]
+    text = first.get("generated_text")
+    if text is None:
+        (stored,) = first.values()
+        return {"uri": stored["artifact"]}
+    if isinstance(text, str):
+        return text
+    answer = text[-1]["content"]
+    return answer if isinstance(answer, str) else answer[-1]["text"]
+
+
+TASKS = (
+    TaskSpec(
+        job=ImageTextToText,
+        summary="answer a chat about images, or continue a text about them",
+        inputs=f'{_CONTENT}; or a string, or {{"images", "text"}}; images and films as the bytes '
+        f"of their files ({FORMS}); or a list of one kind of these",
+        output=list[AnsweredText],
+        forward_parameters=GENERATION | {"max_new_tokens", "generate_kwargs", "stop_sequence"},
+        hand_over=_made,
+        needs=("PIL",),
+        example=_EXAMPLE,
+    ),
+    TaskSpec(
+        job=AnyToAny,
+        summary="answer a chat about images, sounds and films, in words, as an image or a sound",
+        inputs=f'{_CONTENT}; or a string, or {{"text", "images", "audio", "videos"}}; images, '
+        f"sounds and films as the bytes of their files ({FORMS}); or a list of one kind of these",
+        output=list[MadeOfAny],
+        forward_parameters=GENERATION
+        | {"max_new_tokens", "generate_kwargs", "stop_sequence", "generation_mode"},
+        hand_over=_made,
+        needs=("PIL", "soundfile", "scipy"),
+        example=_EXAMPLE,
+    ),
+)

@@ -1,0 +1,133 @@
+"""Tiny checkpoints that talk about images and sounds."""
+
+from typing import Any
+
+import torch
+import transformers as t
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from tests.tiny import tokens
+from tests.tiny.image_words import blip_config, seeing
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}<image>{% elif c['type'] == 'audio' %}"
+    "<|audio_bos|><|AUDIO|><|audio_eos|>{% elif c['type'] == 'text' %}{{ c['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def _chat(extra: list[str], **settings: Any) -> Any:
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *extra]
+    core = Tokenizer(models.BPE(vocab=tokens.byte_vocabulary(specials), merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(specials)
+    return t.PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        model_max_length=512,
+        **settings,
+    )
+
+
+def _text(kind: Any, tokenizer: Any) -> Any:
+    return kind(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=False,
+    )
+
+
+def _ending(model: Any, tokenizer: Any) -> Any:
+    settings = model.generation_config
+    settings.eos_token_id, settings.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    return model
+
+
+def llava() -> list[Any]:
+    """Looks at images, each as 16 tokens."""
+    tokenizer = _chat(["<image>"], extra_special_tokens={"image_token": "<image>"})
+    vision = t.CLIPVisionConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        image_size=32,
+        patch_size=8,
+        projection_dim=16,
+        initializer_factor=8.0,
+    )
+    config = t.LlavaConfig(
+        vision_config=vision.to_dict(),
+        text_config=_text(t.LlamaConfig, tokenizer).to_dict(),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=16,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+    )
+    config.pad_token_id = tokenizer.pad_token_id
+    model = t.LlavaForConditionalGeneration(config)
+    # What it sees has to weigh as much as what it reads.
+    for weight in model.model.multi_modal_projector.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    processor = t.LlavaProcessor(
+        image_processor=t.CLIPImageProcessorPil(
+            size={"height": 32, "width": 32}, crop_size={"height": 32, "width": 32}
+        ),
+        tokenizer=tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=TEMPLATE,
+    )
+    return [_ending(model, tokenizer), processor]
+
+
+def qwen2_audio() -> list[Any]:
+    """Hears 2 seconds at once."""
+    tokenizer = _chat(["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"])
+    audio = {
+        "num_mel_bins": 16,
+        "d_model": 32,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "encoder_ffn_dim": 64,
+        "max_source_positions": 100,
+        "init_std": 0.3,
+    }
+    config = t.Qwen2AudioConfig(
+        audio_config=audio,
+        text_config=_text(t.Qwen2Config, tokenizer).to_dict(),
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+    )
+    model = t.Qwen2AudioForConditionalGeneration(config)
+    processor = t.Qwen2AudioProcessor(
+        feature_extractor=t.WhisperFeatureExtractor(feature_size=16, chunk_length=2),
+        tokenizer=tokenizer,
+        chat_template=TEMPLATE,
+    )
+    return [_ending(model, tokenizer), processor]
+
+
+def blip_talker() -> list[Any]:
+    """Writes in a way of its own, and knows no chats."""
+    tokenizer = tokens.words()
+    model = seeing(t.BlipForConditionalGeneration(blip_config(tokenizer)))
+    look = t.BlipImageProcessorPil(size={"height": 32, "width": 32})
+    return [model, t.BlipProcessor(image_processor=look, tokenizer=tokenizer)]
+
+
+BUILDERS = (llava, qwen2_audio, blip_talker)
