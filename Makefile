@@ -5,7 +5,7 @@ ARGS ?=
 # Models stay in the clone, beside .venv.
 export STOKER_CACHE_DIR ?= $(CURDIR)/.cache/stoker
 
-.PHONY: help setup demo up test check chaos bench
+.PHONY: help setup demo up test check judge chaos bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,9 @@ check: setup ## style, types, layering, and all tests
 	@.venv/bin/python scripts/typecheck.py
 	@.venv/bin/lint-imports
 	@.venv/bin/python -m pytest $(ARGS)
+
+judge: setup ## what Celery documents of itself, asked of Stoker's transport and of kombu's
+	@.venv/bin/python -m pytest tests/celery $(ARGS)
 
 chaos: setup ## kill workers and Redis, cut the network, and count what is lost: ARGS="--seed 7"
 	@.venv/bin/python -m benchmarks.chaos $(ARGS)
