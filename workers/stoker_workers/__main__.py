@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands.add_parser("webhooks", help="deliver what webhooks tell")
     commands.add_parser("doctor", help="print what this machine gives a worker, as JSON")
+    parts = commands.add_parser("parts", help="try to import modules; a line of JSON for each")
+    parts.add_argument("modules", nargs="+")
     resolve = commands.add_parser("resolve", help="tell as JSON which task a model is for")
     resolve.add_argument("model", help="a hub ID (org/name) or a folder")
     resolve.add_argument("--revision", help="a branch, tag or commit of the hub")
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _convert(options.command, options.source, options.folder)
     if options.command == "doctor":
         return _doctor()
+    if options.command == "parts":
+        return _parts(options.modules)
     if options.command == "resolve":
         return _resolve(options.model, options.revision)
     if options.command == "webhooks":
@@ -108,6 +112,14 @@ def _doctor() -> int:
     from stoker_workers.doctor import facts
 
     print(json.dumps(facts()))  # noqa: T201 - the answer to the CLI
+    return 0
+
+
+def _parts(modules: Sequence[str]) -> int:
+    from stoker_workers.doctor import try_parts
+
+    for each in try_parts(modules):
+        print(json.dumps(each), flush=True)  # noqa: T201 - the answer to the CLI
     return 0
 
 

@@ -1,5 +1,7 @@
-"""What this machine gives a worker, as JSON: `python -m stoker_workers doctor`."""
+"""What this machine gives a worker, as JSON: `python -m stoker_workers doctor` and `… parts`."""
 
+from collections.abc import Iterable, Iterator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -21,6 +23,18 @@ def facts() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "devices": devices,
     }
+
+
+def try_parts(modules: Iterable[str]) -> Iterator[dict[str, str | None]]:
+    """Import modules one after another, and say of each at once why that failed, if it did."""
+    for module in modules:
+        error = None
+        try:
+            import_module(module)
+        # A package that does not fit its neighbours fails in any way it likes.
+        except BaseException as raised:  # noqa: BLE001
+            error = f"{type(raised).__name__}: {' '.join(str(raised).split())}"
+        yield {"module": module, "error": error}
 
 
 def _model_of(device: str) -> str | None:

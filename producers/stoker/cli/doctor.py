@@ -4,9 +4,10 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from shutil import which
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -15,9 +16,11 @@ from rich.console import Console
 from stoker.cli.exits import Exit, in_words, without_password
 from stoker.local.errors import MissingExtra
 from stoker.local.extras import require
+from stoker.local.parts import PIPELINES, Tried, try_parts
 from stoker.local.redis_server import OLDEST, installed_redis_server, server_version
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
+from stoker_tasks.parts import PARTS
 
 OLDEST_PYTHON: Final = (3, 11)
 # What a worker needs for every task; a task's spec names what it needs beyond.
@@ -86,6 +89,7 @@ def look(settings: Settings) -> Iterator[Check]:
     yield from _worker_parts()
     yield from _other_parts()
     if find_spec("torch") and find_spec("transformers"):
+        yield from _parts(try_parts([PIPELINES, *PARTS]))
         yield from _devices(settings)
     if reached:
         yield _workers(settings)
@@ -166,7 +170,9 @@ def _worker_parts() -> Iterator[Check]:
     unable = {task: modules for task, modules in lacking.items() if modules}
     if unable:
         listed = "; ".join(f"{task} needs {', '.join(unable[task])}" for task in unable)
-        cure = f"{listed}: pip install 'stoker[worker]'"
+        modules = dict.fromkeys(module for each in unable.values() for module in each)
+        packages = [PARTS[module].install if module in PARTS else module for module in modules]
+        cure = f"{listed}: pip install {' '.join(packages)}"
         yield Check(name="worker", state="warning", found=found, cure=cure)
     else:
         yield Check(name="worker", found=found)
@@ -185,6 +191,52 @@ def _other_parts() -> Iterator[Check]:
             )
         else:
             yield Check(name=extra, found=f"installed, for {purpose}")
+
+
+def _parts(tried: Sequence[Tried]) -> Iterator[Check]:
+    """Say which optional parts work, and what each of the others would open."""
+    working = [each.module for each in tried if each.works and each.module in PARTS]
+    if "pytesseract" in working and which("tesseract") is None:
+        working.remove("pytesseract")
+        yield Check(
+            name="tesseract",
+            state="warning",
+            found=f"pytesseract is installed and the program is not; {_opens('pytesseract')}",
+            cure="install tesseract-ocr",
+        )
+    yield Check(name="optional parts", found=f"{', '.join(working) or 'none'} can be imported")
+    for each in tried:
+        if each.works:
+            continue
+        if each.module not in PARTS:
+            yield Check(
+                name="transformers",
+                state="failure",
+                found=f"its pipelines cannot be imported: {each.error}",
+                cure="a torchvision or torchaudio of another PyTorch breaks them: install the one "
+                "that fits, or uninstall it",
+            )
+        elif each.installed:
+            yield Check(
+                name=each.module,
+                state="warning",
+                found=f"installed, and cannot be imported ({each.error}); {_opens(each.module)}",
+                cure=f"pip install --force-reinstall {PARTS[each.module].install}, in the version "
+                "that fits its neighbours, or uninstall it",
+            )
+        else:
+            yield Check(
+                name=each.module,
+                state="warning",
+                found=f"not installed; {_opens(each.module)}",
+                cure=f"pip install {PARTS[each.module].install}",
+            )
+
+
+def _opens(module: str) -> str:
+    """Say what a part is for: the tasks that need it, or else what else it opens."""
+    tasks = [name for name, spec in CATALOG.items() if module in spec.needs]
+    return f"it opens {', '.join(tasks)}" if tasks else f"it is for {PARTS[module].opens}"
 
 
 def _devices(settings: Settings) -> Iterator[Check]:

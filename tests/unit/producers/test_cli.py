@@ -1,5 +1,6 @@
 """What the command line reads and shows, and what stays out of it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ from typer.testing import CliRunner
 
 from stoker.cli import doctor, exits, main, show
 from stoker.cli.jobfile import read_inputs, read_lines, read_parameters
+from stoker.local.parts import PIPELINES, Tried, try_parts
 from stoker_config.settings import Settings
 from stoker_tasks.catalog import CATALOG, find
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
+from stoker_tasks.parts import PARTS
 from stoker_tasks.result import Failure
 
 
@@ -178,3 +181,53 @@ def test_a_file_may_be_named_by_its_url() -> None:
 
     assert read_inputs(find("image-classification"), url) == {"url": url}
     assert read_inputs(find("text-classification"), url) == url
+
+
+def test_doctor_tries_each_part_and_outlives_one_that_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "greets.py").write_text("print('hello')")
+    (tmp_path / "broken.py").write_text("raise OSError('libtorch_cuda.so: not found')")
+    (tmp_path / "kills.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+
+    tried = try_parts(["greets", "absent_part", "kills", "broken", "json"])
+
+    assert [(each.module, each.installed, each.works) for each in tried] == [
+        ("greets", True, True),
+        ("absent_part", False, False),
+        ("kills", True, False),
+        ("broken", True, False),
+        ("json", True, True),
+    ]
+    assert tried[2].error == "the process that imported it died of signal 11"
+    assert tried[3].error == "OSError: libtorch_cuda.so: not found"
+
+
+def test_doctor_says_what_each_part_opens_and_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "which", lambda name: None)
+    tried = [
+        Tried(module=PIPELINES, installed=True, error="RuntimeError: torchvision::nms"),
+        Tried(module="torchvision", installed=True, error="RuntimeError: torchvision::nms"),
+        Tried(module="pytesseract", installed=True),
+        Tried(module="PIL", installed=False),
+        Tried(module="peft", installed=False),
+        Tried(module="scipy", installed=True),
+    ]
+
+    checks = {each.name: each for each in doctor._parts(tried)}
+
+    assert checks["optional parts"].found == "scipy can be imported"
+    assert checks["tesseract"].cure == "install tesseract-ocr"
+    assert checks["transformers"].state == "failure"
+    assert "torchvision::nms" in checks["torchvision"].found
+    assert "image-classification" in checks["PIL"].found
+    assert checks["PIL"].cure == "pip install Pillow"
+    assert checks["peft"].found == "not installed; it is for " + PARTS["peft"].opens
+
+
+def test_every_module_that_a_task_needs_is_a_known_part() -> None:
+    assert {module for spec in CATALOG.values() for module in spec.needs} <= set(PARTS)
