@@ -31,8 +31,10 @@ local queued = redis.call('ZSCORE', KEYS[4], ARGV[1])
 if not queued then return 'not_found' end
 redis.call('SET', KEYS[2], '1', 'EX', tombstone)
 local time = redis.call('TIME')
-local now = time[1] .. '.' .. string.format('%06d', time[2])
-local times = '{"queued_at": ' .. queued .. ', "finished_at": ' .. now .. ', "attempts": '
+local part = '.' .. string.format('%06d', time[2])
+local now, later = time[1] .. part, string.format('%d', time[1] + expires) .. part
+local times = '{"queued_at": ' .. queued .. ', "finished_at": ' .. now
+times = times .. ', "expires_at": ' .. later .. ', "attempts": '
 times = times .. (redis.call('GET', KEYS[7]) or '0') .. '}'
 local value = string.sub(ARGV[3], 1, -2) .. ', "times": ' .. times .. '}'
 redis.call('SET', KEYS[1], value, 'EX', expires)

@@ -289,13 +289,17 @@ class Client:
     def delete(self, job_id: str) -> DeleteAnswer:
         """Delete all that is kept of a finished job; see `DeleteAnswer` for what may come of it.
 
-        Its result, its artifacts and the inputs that travelled beside its message go at once.
+        Its result, its artifacts and the inputs that travelled beside its message go at once, and
+        the webhook events that have told of it.
 
         Raises:
             StorageUnavailable: Some of it is in S3, which does not answer; delete it again.
         """
         expires = self._settings.retention_max
-        return delete(self._server.redis, self._server.artifacts, job_id, expires)
+        answer = delete(self._server.redis, self._server.artifacts, job_id, expires)
+        if answer is DeleteAnswer.DELETED:
+            self.webhooks.forget(job_id)
+        return answer
 
     def _artifacts(self) -> "ArtifactStore":
         return self._server.artifacts

@@ -47,9 +47,11 @@ def delete(client: Any, store: ArtifactStore, job_id: str, expires: int) -> Dele
             return DeleteAnswer.NOT_FOUND
     # A final state is never replaced: what was read is all that there will be.
     store.delete([*(each.decode() for each in inputs), *_artifacts(meta)])
+    # A canceled job's own tombstone stays: its message may still wait somewhere.
     with client.pipeline(transaction=True) as pipe:
         pipe.set(keys.deleted(job_id), "1", ex=expires)
         pipe.delete(keys.result(job_id), keys.inputs(job_id), keys.deaths(job_id))
+        pipe.delete(keys.starts(job_id))
         # A dead letter is the job's message, with its inputs; so is what is kept of a failed one.
         pipe.hdel(keys.DEAD, job_id)
         forget(pipe, job_id)

@@ -177,6 +177,22 @@ class Webhooks:
         ids = [event.id for event in self._of(state, since, until)]
         return sum(int(self._client.eval(_REPLAY, 0, each)) for each in ids)
 
+    def forget(self, job: str) -> None:
+        """Delete what was told of a job, which may quote its result.
+
+        What is yet to be delivered stays: its receiver waits for it.
+
+        Args:
+            job: The job.
+        """
+        over = [event.id for event in self.list(job=job) if event.state != "pending"]
+        if over:
+            with self._client.pipeline(transaction=True) as pipe:
+                pipe.delete(*map(keys.event, over), *map(keys.attempts, over))
+                pipe.zrem(keys.DELIVERED, *over)
+                pipe.zrem(keys.DEAD_EVENTS, *over)
+                pipe.execute()
+
     def alive(self) -> bool:
         """Say whether a courier lives, without which nothing is delivered."""
         return bool(self._client.exists(keys.COURIER))

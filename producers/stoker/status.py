@@ -97,6 +97,9 @@ def ask(pipe: Any, job_id: str) -> None:
 def tell(job_id: str, answers: Sequence[Any]) -> Seen:
     """Read the answers to what `ask` asked."""
     stored, left_ms, canceled, deleted, running, queued, place, starts = answers
+    if deleted:
+        # A worker that meets the message of a canceled job says once more that it is canceled.
+        return Seen(Status(id=job_id, state=State.GONE, terminal=True))
     result = read(stored)
     if result is not None:
         state, times = State(result.status), result.times
@@ -106,7 +109,7 @@ def tell(job_id: str, answers: Sequence[Any]) -> Seen:
             times = times.model_copy(update={"expires_at": expires_at})
         return Seen(Status(id=job_id, state=state, terminal=True, times=times))
     if running is None and queued is None:
-        gone = bool(deleted) or was_given(job_id)
+        gone = was_given(job_id)
         state = State.GONE if gone else State.UNKNOWN
         return Seen(Status(id=job_id, state=state, terminal=gone))
     state, attempts = State.QUEUED, int(starts or 0)

@@ -80,6 +80,8 @@ def test_the_demo_answers_all_questions(demo_cache: Path) -> None:
     answer_line = after.splitlines()[1]
     assert "Paris" in answer_line
     assert f"{len(load_corpus()) + len(QUESTIONS)}/" in done.stdout
+    fetched = r"^Fetched by a presigned URL: 1 × \d+ × 384 numbers, \d+ KiB, from http://"
+    assert re.search(fetched, done.stdout, re.MULTILINE)
     *_, compared, told = done.stdout.splitlines()
     assert compared == "A second process, told only the IDs of the jobs, reads the same answers."
     assert re.fullmatch(

@@ -136,3 +136,20 @@ def test_jobs_without_a_webhook_leave_nothing(module_client: Client, server: Any
 
 def test_no_log_line_quotes_an_endpoint(module_worker: Worker) -> None:
     assert "s3cr3t" not in module_worker.lines()
+
+
+def test_deleting_a_job_deletes_what_was_told_of_it(module_client: Client, server: Any) -> None:
+    handle = module_client.submit(text("hello"))
+    handle.result(timeout=20)
+    start, end = (event_id(handle.id, type) for type in ALL)
+    # As if a courier had delivered it.
+    server.hset(keys.event(start), "state", "delivered")
+    server.zrem(keys.PENDING, start)
+    server.zadd(keys.DELIVERED, {start: 1.0})
+
+    handle.delete()
+
+    assert not server.exists(keys.event(start))
+    assert server.zscore(keys.DELIVERED, start) is None
+    # Its receiver waits for this one.
+    assert [each.id for each in module_client.webhooks.list(job=handle.id)] == [end]

@@ -30,6 +30,7 @@ from stoker import (
 )
 from stoker.demo.answers import FIRST, IDS, Answers, JobIds, answer
 from stoker.demo.corpus import Paragraph, load_corpus, summarize
+from stoker.demo.fetched import fetch_array
 from stoker.demo.questions import MUST_SAY, PROMPT, QUESTIONS, Question
 from stoker.demo.report import Measures, measure
 from stoker_tasks.text import ChatMessage, FeatureExtractionParameters, TextGenerationParameters
@@ -61,12 +62,15 @@ def main(arguments: Sequence[str]) -> int:
         results = watch(client, handles, console)
         measures = measure([result.timing for result in results], time.monotonic() - began)
         chat_handle, chat = _chat(client, chat_model, console)
+        fetched = fetch_array(client, model, corpus)
     ids = [handle.id for handle in handles]
     known = JobIds(ids[: len(corpus)], ids[len(corpus) :], chat_handle.id)
     (folder / IDS).write_text(json.dumps(asdict(known)), encoding="utf-8")
     answers = answer(results[: len(corpus)], results[len(corpus) :], chat)
     (folder / FIRST).write_text(answers.to_json(), encoding="utf-8")
     _show(console, measures, answers)
+    said = f"\nFetched by a presigned URL: {fetched}"
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
     return 0 if answers.right else 1
 
 

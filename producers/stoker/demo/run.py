@@ -14,7 +14,6 @@ from stoker.local.extras import require
 from stoker.local.processes import Process
 from stoker.local.stack import Plan, Stack
 from stoker.local.stop import Stop
-from stoker_config.settings import child_environment
 
 _LOOK_SECONDS = 0.1
 
@@ -34,7 +33,7 @@ def run(*, model: str | None, device: str, cache: Path, stop: Stop) -> int:
     Raises:
         LocalError: Something could not be fetched or started, or died.
     """
-    require("worker", "demo")
+    require("worker", "s3", "demo")
     cache = cache.resolve()
     try:
         typer.echo(f"Models are kept in {cache}")
@@ -55,12 +54,13 @@ def _run(embedding: str, chat: ChatModel, device: str, cache: Path, stop: Stop) 
         device=device,
         preload=f"feature-extraction={embedding}",
         courier={"webhook_secret": receiver.secret, "allowed_networks": HOST},
+        s3=True,
         flower=False,
     )
     with receiver, Stack(plan, cache, stop) as stack:
         serving = stack.wait_until_ready()
         typer.echo(f"Worker on {serving.device}; Redis at {stack.redis_url}")
-        environment = child_environment(redis_url=stack.redis_url)
+        environment = stack.environment()
         # Goes with the stack, whatever ends this process.
         folder = str(stack.folder)
         producer = Process(

@@ -10,7 +10,8 @@ _SIGNS: Final = {
     "worker": ("torch", "transformers"),
     "courier": ("httpx2",),
     "monitor": ("flower",),
-    "demo": ("gguf", "accelerate"),
+    "s3": ("boto3",),
+    "demo": ("gguf", "accelerate", "moto", "flask"),
 }
 
 

@@ -1,6 +1,5 @@
 """Flower, Celery's own monitor, on a port of this machine alone."""
 
-import socket
 import sys
 import time
 from http.client import HTTPConnection, HTTPException
@@ -8,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from stoker.local.errors import NotReady
+from stoker.local.ports import HOST, free_port
 from stoker.local.processes import Process
 from stoker.local.stop import Pause
 from stoker_config.settings import child_environment
 
-HOST: Final = "127.0.0.1"
 _READY_SECONDS: Final = 60.0
 
 
@@ -30,7 +29,7 @@ class Flower:
     """
 
     def __init__(self, redis_url: str, log: Path, *, port: int | None = None) -> None:
-        self._port = port or _free_port()
+        self._port = port or free_port()
         self.url = f"http://{HOST}:{self._port}"
         self.process = Process(
             "Flower",
@@ -73,9 +72,3 @@ class Flower:
             return False
         finally:
             connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""One Redis server, one worker, one courier and Flower on this machine, started and stopped."""
+"""One Redis server, one worker, one courier, S3 and Flower on this machine, started and stopped."""
 
 import sys
 import time
@@ -12,6 +12,7 @@ from stoker.local.extras import require
 from stoker.local.flower import Flower
 from stoker.local.processes import Process
 from stoker.local.redis_server import EmbeddedRedis, find_redis_server
+from stoker.local.s3_server import CREDENTIALS, S3Server
 from stoker.local.stop import Stop
 from stoker.local.tally import Tally, count
 from stoker_config.servers import connect
@@ -38,6 +39,7 @@ class Plan:
         data: A folder in which Redis keeps queues and results between runs; nothing is kept if
             None.
         courier: Settings of the courier alone, by name.
+        s3: Whether artifacts go to an S3 server, which keeps nothing between runs.
         flower: Whether to run Flower.
         flower_port: Flower's TCP port; a free one if None.
     """
@@ -47,6 +49,7 @@ class Plan:
     preload: str = ""
     data: Path | None = None
     courier: Mapping[str, str] = field(default_factory=dict)
+    s3: bool = False
     flower: bool = True
     flower_port: int | None = None
 
@@ -79,22 +82,18 @@ class Stack:
             if plan.flower
             else None
         )
+        self._s3 = S3Server(self.folder / "s3.log", stop.pause) if plan.s3 else None
         self._worker = Process(
             "the worker",
             [sys.executable, "-m", "stoker_workers", "worker"],
-            environment=child_environment(
-                redis_url=self.redis_url,
-                pool=plan.pool,
-                device=plan.device,
-                preload=plan.preload,
-            ),
+            environment=self.environment(pool=plan.pool, device=plan.device, preload=plan.preload),
             log=self.folder / "worker.log",
             grace=WORKER_GRACE,
         )
         self._courier = Process(
             "the courier",
             [sys.executable, "-m", "stoker_workers", "webhooks"],
-            environment=child_environment(redis_url=self.redis_url, **plan.courier),
+            environment=self.environment(**plan.courier),
             log=self.folder / "courier.log",
             grace=COURIER_GRACE,
         )
@@ -105,6 +104,19 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        """Give the environment for a child process that is to find this stack.
+
+        Args:
+            **settings: Further settings, as the environment spells them.
+        """
+        if self._s3 is None:
+            return child_environment(redis_url=self.redis_url, **settings)
+        theirs = child_environment(redis_url=self.redis_url, **self._s3.settings, **settings)
+        # A profile of the user's must not come before what this server takes.
+        ours = {name: value for name, value in theirs.items() if not name.startswith("AWS_")}
+        return {**ours, **CREDENTIALS}
 
     def wait_until_ready(self) -> Serving:
         """Wait until the worker has loaded its models and Flower answers.
@@ -137,6 +149,8 @@ class Stack:
         """
         self._worker.check()
         self._courier.check()
+        if self._s3:
+            self._s3.process.check()
         self._redis.check()
         if self.flower:
             self.flower.process.check()
@@ -172,5 +186,7 @@ class Stack:
         self._courier.stop(self._stop.urgent)
         if self.flower:
             self.flower.process.stop(self._stop.urgent)
+        if self._s3:
+            self._s3.process.stop(self._stop.urgent)
         self._client.close()
         self._redis.stop()

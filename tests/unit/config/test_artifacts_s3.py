@@ -1,7 +1,8 @@
 """The artifact store in a bucket: what is kept, for how long, how it is asked for and shown."""
 
+import json
+import re
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -10,12 +11,13 @@ import pytest
 import redis
 
 from stoker_config.artifacts import RedisArtifacts, new_uri
-from stoker_config.artifacts_s3 import S3Artifacts
+from stoker_config.artifacts_s3 import DAYS, KEEP_DAYS, S3Artifacts
 from stoker_config.settings import DAY, Settings
 from stoker_config.sizes import MIB
 from stoker_config.stores import open_store
 from stoker_tasks.errors import Gone, NoUrl, StorageUnavailable, TooLarge
 from tests.support.s3 import S3
+from tests.support.worker import ROOT
 
 
 def store(s3: S3, **others: Any) -> S3Artifacts:
@@ -187,3 +189,25 @@ def test_what_redis_took_before_is_found_and_deleted_still(s3: S3, server: Any) 
     assert both.get([in_redis, in_s3]) == {}
     with pytest.raises(Gone):
         both.presign(in_redis)
+
+
+# -- what the documents say ----------------------------------------------------------------------
+
+
+def test_the_bucket_takes_the_documented_rules_and_they_match_each_tag(s3: S3) -> None:
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    [rules] = [each for each in blocks if "Rules" in each]
+
+    s3.client().put_bucket_lifecycle_configuration(
+        Bucket=s3.bucket, LifecycleConfiguration=json.loads(rules)
+    )
+
+    taken = s3.client().get_bucket_lifecycle_configuration(Bucket=s3.bucket)["Rules"]
+    by_tag = {
+        each["Filter"]["Tag"]["Value"]: each["Expiration"]["Days"]
+        for each in taken
+        if "Tag" in each["Filter"]
+    }
+    assert {each["Filter"]["Tag"]["Key"] for each in taken if "Tag" in each["Filter"]} == {DAYS}
+    assert by_tag == {str(days): days for days in KEEP_DAYS}
