@@ -15,7 +15,7 @@ Sounds = MediaInput | Annotated[list[MediaInput], Field(min_length=1)]
 
 _SOUNDS: Final = f"the bytes of a sound file ({FORMS}), or a list of these"
 # A tenth of a second of a tone.
-_TONE: Final = (
+TONE: Final = (
     "UklGRogAAABXQVZFZm10IBAAAAABAAEA6AMAAOgDAAABAAgAZGF0YWQAAACAut/fuoBFICBFf7rf37qARSAgRX+639+6"
     "gEUgIEV/ut/fuoBFICBFf7rf37qARSAgRX+639+6f0UgIEV/ut/fuoBFICBFf7rf37qARSAgRX+639+6f0UgIEV/ut/f"
     "un9FICBF"
@@ -125,7 +125,7 @@ TASKS = (
         inputs=_SOUNDS,
         output=list[LabelScore],
         needs=_NEEDS,
-        example={"inputs": {"base64": _TONE}, "parameters": {"top_k": 3}},
+        example={"inputs": {"base64": TONE}, "parameters": {"top_k": 3}},
     ),
     TaskSpec(
         job=ZeroShotAudioClassification,
@@ -134,7 +134,7 @@ TASKS = (
         output=list[LabelScore],
         needs=_NEEDS,
         example={
-            "inputs": {"base64": _TONE},
+            "inputs": {"base64": TONE},
             "parameters": {"candidate_labels": ["a dog barking", "rain"]},
         },
     ),
@@ -146,6 +146,6 @@ TASKS = (
         forward_parameters=GENERATION | {"generate_kwargs", "return_timestamps", "return_language"},
         hand_over=_text,
         needs=_NEEDS,
-        example={"inputs": {"base64": _TONE}},
+        example={"inputs": {"base64": TONE}},
     ),
 )

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NotRequired, TypedD
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stoker_tasks.audio import TONE
 from stoker_tasks.chat import AnyChat, SeenChat
 from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
@@ -19,18 +20,14 @@ _CONTENT: Final = (
 _POINT: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )
-_EXAMPLE: Final[dict[str, Any]] = {
-    "inputs": [
-        {
-            "role": "user",
-            "content": [
-                {"type": "image", "image": {"base64": _POINT}},
-                {"type": "text", "text": "What colour is this?"},
-            ],
-        }
-    ],
-    "parameters": {"max_new_tokens": 16, "return_full_text": False},
-}
+
+
+def _example(question: str, kind: str, data: str) -> dict[str, Any]:
+    content = [{"type": kind, kind: {"base64": data}}, {"type": "text", "text": question}]
+    return {
+        "inputs": [{"role": "user", "content": content}],
+        "parameters": {"max_new_tokens": 16, "return_full_text": False},
+    }
 
 
 class ImageTextToTextParameters(Parameters):
@@ -164,7 +161,7 @@ TASKS = (
         forward_parameters=GENERATION | {"max_new_tokens", "generate_kwargs", "stop_sequence"},
         hand_over=_made,
         needs=("PIL",),
-        example=_EXAMPLE,
+        example=_example("What colour is this?", "image", _POINT),
     ),
     TaskSpec(
         job=AnyToAny,
@@ -176,6 +173,7 @@ TASKS = (
         | {"max_new_tokens", "generate_kwargs", "stop_sequence", "generation_mode"},
         hand_over=_made,
         needs=("PIL", "soundfile", "scipy"),
-        example=_EXAMPLE,
+        # Images would need torchvision.
+        example=_example("What do you hear?", "audio", TONE),
     ),
 )

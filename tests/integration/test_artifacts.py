@@ -60,13 +60,15 @@ def messages_of(pool: str) -> str:
 def real_worker(
     module_redis: str, tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:
-    """A worker with four models, each the default of its task."""
+    """A worker with six models, each the default of its task."""
     folder = tmp_path_factory.mktemp("worker")
     models = {
         "image-classification": tiny("vit_classifier"),
         "automatic-speech-recognition": tiny("wav2vec2_layer"),
         "feature-extraction": tiny("bert_long_encoder"),
         "image-to-image": tiny("swin2sr"),
+        "image-text-to-text": tiny("llava"),
+        "text-to-audio": tiny("vits"),
     }
     with worker(
         module_redis,
@@ -223,6 +225,40 @@ def test_a_large_output_is_an_artifact(module_client: Client, tiny: TinyModel) -
     # Its neighbour's output is none.
     assert small.artifacts == []
     assert differences(small.output, alone(short)) == []
+
+
+def test_a_large_picture_within_a_chat_travels_beside_its_message(
+    module_client: Client, server: "redis.Redis[bytes]", tiny: TinyModel
+) -> None:
+    parts = [{"type": "image", "image": LARGE_PICTURE}, {"type": "text", "text": "What is this?"}]
+    chat = [{"role": "user", "content": parts}]
+    given = {"max_new_tokens": 8, "generate_kwargs": {"do_sample": False}}
+    job = make_job("image-text-to-text", {"inputs": chat, "parameters": given})
+
+    inputs, result = run_as_sent(module_client, server, job)
+
+    assert_beside(inputs[0]["content"][0]["image"], server, LARGE_PICTURE)
+    alone = pipeline_alone("image-text-to-text", tiny("llava"))
+    assert differences(result.output, alone(for_pipeline(chat), **given)) == []
+
+
+def test_a_sound_is_an_artifact_that_the_next_link_of_a_chain_takes(
+    module_client: Client, tiny: TinyModel
+) -> None:
+    spoken = pipeline_alone("text-to-audio", tiny("vits"))(SENTENCES[0])
+    links = chain(
+        module_client.signature(make_job("text-to-audio", {"inputs": SENTENCES[0]})),
+        module_client.signature("automatic-speech-recognition"),
+    )
+
+    last = links.apply_async()
+
+    heard = pipeline_alone("automatic-speech-recognition", tiny("wav2vec2_layer"))
+    file = media.sound(np.round(spoken["audio"] * 32767) / 32768, spoken["sampling_rate"])
+    assert last.get(timeout=SECONDS)["output"] == heard(for_pipeline(file))
+    (artifact,) = last.parent.get()["artifacts"]
+    assert module_client.artifact(artifact["uri"]).startswith(b"RIFF")
+    assert artifact["mime_type"] == "audio/wav"
 
 
 def test_an_image_is_an_artifact_that_the_next_link_of_a_chain_takes(

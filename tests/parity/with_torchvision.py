@@ -8,16 +8,17 @@ from stoker_workers.engine.model import ModelKey
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
 from tests.parity.batched import check, run_batched
-from tests.parity.cases import CASES, regions
+from tests.parity.cases import CASES, multimodal, regions
 from tests.parity.cases.case import Case
 from tests.parity.test_mutations import OneJobsParameters, RowsPermuted, differs
 from tests.tiny.fixture import TinyModel
+from tests.tiny.media import film
 
 # Where torchvision is, transformers has it read the images.
 READ_OTHERWISE = [case for case in CASES if case.name in ("object-detection", "depth-estimation")]
 
 
-@pytest.mark.parametrize("case", [*regions.MASKS, *READ_OTHERWISE], ids=str)
+@pytest.mark.parametrize("case", [*regions.MASKS, *multimodal.SEEN, *READ_OTHERWISE], ids=str)
 def test_batched_equals_alone(case: Case, tiny: TinyModel) -> None:
     folder = tiny(case.model)
     found, forwards = check(case, load(ModelKey(case.task, folder), find_device("cpu")), folder)
@@ -37,3 +38,24 @@ def test_nothing_found_is_no_fault(tiny: TinyModel) -> None:
     # Trained models are surer than this tiny one.
     outputs, _ = run_batched(model, [make_job(spec.name, spec.example)])
     assert outputs[0].value == {"masks": [], "scores": []}
+
+
+def test_films_are_seen_frame_by_frame(tiny: TinyModel) -> None:
+    # By itself transformers would ask for torchcodec to read them.
+    classify = load(ModelKey("video-classification", tiny("videomae")), find_device("cpu"))
+    jobs = [
+        make_job("video-classification", {"inputs": film(frames, 40, 30, 1)}) for frames in (3, 9)
+    ]
+    outputs, forwards = run_batched(classify, jobs)
+    assert forwards == 1
+    assert [len(output.value) for output in outputs] == [4, 4]
+    talk = load(ModelKey("image-text-to-text", tiny("qwen2_vl")), find_device("cpu"))
+    answers = []
+    for frames in (4, 6):
+        parts = [{"type": "video", "video": film(9, 40, 30, frames)}]
+        given = {**multimodal.greedy(6), "num_frames": frames, "return_full_text": False}
+        chat = [{"role": "user", "content": [*parts, {"type": "text", "text": "What happens?"}]}]
+        job = make_job("image-text-to-text", {"inputs": chat, "parameters": given})
+        ((output,), _) = run_batched(talk, [job])
+        answers.append(output.value[0]["generated_text"])
+    assert answers[0] != answers[1]

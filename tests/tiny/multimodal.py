@@ -130,4 +130,46 @@ def blip_talker() -> list[Any]:
     return [model, t.BlipProcessor(image_processor=look, tokenizer=tokenizer)]
 
 
-BUILDERS = (llava, qwen2_audio, blip_talker)
+def qwen2_vl() -> list[Any]:
+    """Looks at images and films, each as many tokens as it is large; needs torchvision."""
+    names = {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"}
+    specials = ["<|vision_start|>", "<|vision_end|>", *names.values()]
+    tokenizer = _chat(specials, extra_special_tokens=names)
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in specials}
+    text = _text(t.Qwen2Config, tokenizer).to_dict()
+    text.pop("model_type")
+    sections = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [1, 1, 2]}
+    config = t.Qwen2VLConfig(
+        text_config={**text, "rope_parameters": sections},
+        vision_config={
+            "depth": 2,
+            "embed_dim": 32,
+            "hidden_size": 32,
+            "num_heads": 4,
+            "mlp_ratio": 2,
+            "patch_size": 8,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )
+    model = t.Qwen2VLForConditionalGeneration(config)
+    for weight in model.model.visual.merger.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    size = {"patch_size": 8, "temporal_patch_size": 2, "merge_size": 2}
+    size |= {"min_pixels": 16 * 16, "max_pixels": 64 * 64}
+    template = TEMPLATE.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>")
+    seen = "{% elif c['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>{% elif"
+    processor = t.Qwen2VLProcessor(
+        image_processor=t.Qwen2VLImageProcessorPil(**size),
+        tokenizer=tokenizer,
+        video_processor=t.Qwen2VLVideoProcessor(**size),
+        chat_template=template.replace("{% elif", seen, 1),
+    )
+    return [_ending(model, tokenizer), processor]
+
+
+BUILDERS = (llava, qwen2_audio, blip_talker, qwen2_vl)

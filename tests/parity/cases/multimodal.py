@@ -113,3 +113,29 @@ CASES = (
         forwards=1,
     ),
 )
+
+# They run where torchvision is: with_torchvision.py.
+SEEN = (
+    Case(
+        "any-to-any-images",
+        "any-to-any",
+        "llava",
+        [
+            (ask("image", ONE, SHORT), greedy(8)),
+            (ask("image", TWO, LONG), greedy(11, return_full_text=False)),
+            ([ask("image", THREE, SHORT), ask("image", ONE, TWO, LONG)], greedy(9)),
+        ],
+        forwards=1,
+    ),
+    Case(
+        "image-text-to-text-of-any-size",
+        "image-text-to-text",
+        "qwen2_vl",
+        [
+            (ask("image", ONE, SHORT), greedy(8)),
+            (ask("image", TWO, LONG), greedy(11, return_full_text=False)),
+            ([ask("image", THREE, SHORT), ask("image", ONE, TWO, LONG)], greedy(9)),
+        ],
+        forwards=1,
+    ),
+)
