@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +15,20 @@ from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook as Judge
 
 from stoker_config import keys, outbox
+from stoker_config.artifacts import new_uri
 from stoker_config.secrets import Secrets
 from stoker_config.settings import Settings
+from stoker_config.stores import open_store
 from stoker_tasks import signature
 from stoker_tasks.event import Event, listener_of
-from stoker_tasks.result import Success
+from stoker_tasks.result import Artifact, Success, reference
 from stoker_workers.outside.addresses import Guard
 from stoker_workers.outside.connection import Outside
 from stoker_workers.webhooks.courier import Courier
 from stoker_workers.webhooks.due import DueEvents, Noted
 from stoker_workers.webhooks.post import Post
 from tests.support.receiver import Posted, Reply, receiver
+from tests.support.s3 import S3
 from tests.support.until import until
 
 SECRET = signature.new_secret()
@@ -46,7 +50,8 @@ def running(redis_url: str, timeout: float = 5.0, **options: Any) -> Iterator[Co
     )
     with redis.Redis.from_url(redis_url) as client:
         due = DueEvents(client, lease=options.pop("lease", 60.0), keep=600)
-        post = Post(Outside(Guard(settings.allowed_networks)), Secrets(settings), timeout)
+        outside, store = Outside(Guard(settings.allowed_networks)), options.pop("store", None)
+        post = Post(outside, Secrets(settings), timeout, store)
         courier = Courier(client, due, post, **{"slots": 16, "host_slots": 4, **options})
         thread = threading.Thread(target=courier.run)
         thread.start()
@@ -57,11 +62,14 @@ def running(redis_url: str, timeout: float = 5.0, **options: Any) -> Iterator[Co
             thread.join()
 
 
-def tell(server: Any, url: str, job: str = "j", secret: str = "default") -> Event:
+def tell(
+    server: Any, url: str, job: str = "j", secret: str = "default", result: Success | None = None
+) -> Event:
     """Put the end of a job into the outbox."""
+    result = result or Success(output=f"ü of {job}", task="t", model="m@local")
     listener = listener_of({"webhook": {"url": url, "secret": secret}}, {})
     assert listener is not None
-    event = listener.completed(job, Success(output=f"ü of {job}", task="t", model="m@local"))
+    event = listener.completed(job, result)
     assert event is not None
     key = keys.result(event.job)
     assert server.eval(outbox.TELL, 1, key, *outbox.fields(event)) == 1
@@ -194,6 +202,33 @@ def test_what_went_wrong_is_noted_and_the_event_waits(
     assert attempts(server, event)[0]["error"] == error
     assert state(server, event) == "pending"
     assert not here.got
+
+
+def test_an_event_has_fresh_urls_of_what_its_result_refers_to(
+    server: Any, redis_url: str, s3: S3
+) -> None:
+    settings = Settings.model_validate({**s3.settings(), "redis_url": redis_url})
+    store = open_store(settings, redis.Redis.from_url(redis_url))
+    image, whole = store.put(b"image"), store.put(b'["large"]')
+    result = Success(
+        output=reference(whole, 9),
+        artifacts=[Artifact(uri=image, mime_type="image/png", size=5)],
+        task="t",
+        model="m@local",
+        # What a caller wrote names nothing.
+        metadata={"note": new_uri()},
+    )
+    with receiver() as here, running(redis_url, store=store):
+        event = tell(server, here.url, result=result)
+        until(lambda: state(server, event) == "delivered")
+
+    [posted] = here.got
+    data = Judge(SECRET).verify(posted.body, posted.headers)["data"]
+    assert data.pop("urls").keys() == {image, whole}
+    assert data == json.loads(event.body)["data"]
+    for uri, content in {image: b"image", whole: b'["large"]'}.items():
+        with urllib.request.urlopen(json.loads(posted.body)["data"]["urls"][uri]) as answer:
+            assert answer.read() == content
 
 
 def test_a_receiver_that_does_not_answer_is_not_waited_for(server: Any, redis_url: str) -> None:

@@ -98,6 +98,9 @@ def submit(
         str | None,
         typer.Option(metavar="TIME", help="When it must be finished: 2030-01-31T12:00:00+01:00."),
     ] = None,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Who is told of each job's end.")
+    ] = None,
     pool: Annotated[str | None, typer.Option(help="The pool that is to run the jobs.")] = None,
     allow_unserved: Annotated[
         bool, typer.Option("--allow-unserved", help="Submit even if no worker serves it.")
@@ -122,6 +125,7 @@ def submit(
         "model": model,
         "revision": revision,
         "priority": priority,
+        "webhook": webhook,
         "queue_timeout": queue_timeout,
         "run_timeout": run_timeout,
         "deadline": deadline,

@@ -15,6 +15,7 @@ from stoker_config import keys
 from stoker_config.secrets import Secrets
 from stoker_config.servers import connect
 from stoker_config.settings import Settings
+from stoker_config.stores import open_store
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.outside.addresses import Guard
 from stoker_workers.outside.connection import Outside
@@ -155,7 +156,12 @@ def run(settings: Settings) -> int:
             lease=max(_LEAST_LEASE, 4 * settings.webhook_timeout),
             keep=settings.webhook_expires,
         ),
-        Post(Outside(Guard(settings.allowed_networks)), secrets, settings.webhook_timeout),
+        Post(
+            Outside(Guard(settings.allowed_networks)),
+            secrets,
+            settings.webhook_timeout,
+            open_store(settings, client) if settings.s3_bucket else None,
+        ),
         slots=settings.webhook_slots,
         host_slots=settings.webhook_host_slots,
     )

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 import httpx2
 
+from stoker_config.artifacts import ArtifactStore
 from stoker_config.secrets import Secrets, SecretsError
 from stoker_tasks import signature
 from stoker_workers.outside.addresses import Refused, Unresolved
 from stoker_workers.outside.connection import Outside
 from stoker_workers.webhooks.due import Leased, Noted
+from stoker_workers.webhooks.links import with_links
 from stoker_workers.webhooks.schedule import next_delay, retry_after
 
 _MS: Final = 1000.0
@@ -42,9 +44,17 @@ class Post:
         outside: The guarded way to receivers.
         secrets: What signs events.
         timeout: Seconds for one attempt.
+        store: Where artifacts are, if URLs lead to them.
     """
 
-    def __init__(self, outside: Outside, secrets: Secrets, timeout: float) -> None:
+    def __init__(
+        self,
+        outside: Outside,
+        secrets: Secrets,
+        timeout: float,
+        store: ArtifactStore | None = None,
+    ) -> None:
+        self._store = store
         self._outside = outside
         self._secrets = secrets
         self._timeout = timeout
@@ -68,15 +78,16 @@ class Post:
             keys = []
         if not keys:
             return Answer(error="no_secret")
+        body = with_links(event.body, self._store) if self._store else event.body
         request = httpx2.Request(
             "POST",
             event.url,
             headers={
                 "content-type": "application/json",
                 "user-agent": "Stoker (Standard Webhooks 1.0.0)",
-                **signature.headers(keys, event.id, int(time.time()), event.body),
+                **signature.headers(keys, event.id, int(time.time()), body),
             },
-            content=event.body,
+            content=body,
         )
         try:
             with self._outside.send(request, self._timeout, pause=self._timeout) as response:
