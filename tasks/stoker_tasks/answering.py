@@ -221,7 +221,8 @@ TASKS = (
     TaskSpec(
         job=DocumentQuestionAnswering,
         summary="answer a question about a page: an invoice, a form, a letter",
-        inputs='{"question", "image", "word_boxes"} with an image (bytes, {"base64"} or {"uri"}), '
+        inputs='{"question", "image", "word_boxes"} with an image (bytes, {"base64"}, {"url"} '
+        'or {"uri"}), '
         "[[word, [left, top, right, bottom]], …] in thousandths of the page, or both; or a list of "
         "these",
         output=list[DocumentAnswer],

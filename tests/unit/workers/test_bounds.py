@@ -7,11 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from stoker_tasks import limits
 from stoker_tasks.errors import TooLarge
 from stoker_tasks.job import Job
 from stoker_tasks.wire import make_job
-from stoker_workers.models import bounds
+from stoker_workers.models import bounds, media
 from stoker_workers.models.bounds import check_images, within_memory
+from tests.support.worker import ROOT
 from tests.tiny.media import picture
 
 
@@ -37,6 +39,26 @@ def test_many_pictures_are_weighed_together() -> None:
 
 def test_what_is_none_is_left_to_whoever_decodes_it() -> None:
     check_images(images(b"", b"nonsense", picture(3, 3, 1)[:50], picture(3, 3, 1)), {})
+
+
+@pytest.mark.parametrize(
+    ("what", "limit"),
+    [
+        ("values of a job", limits.VALUES),
+        ("how deep a job nests", limits.DEPTH),
+        ("pixels of one image", media.MAX_PIXELS),
+        ("pixels of all images", bounds.MAX_PIXELS_TOGETHER),
+        ("one side of an image", media.MAX_RATIO),
+        ("length of one sound", media.MAX_SECONDS),
+        ("bytes of a job", bounds.MAX_ROWS_BYTES),
+    ],
+)
+def test_the_documents_name_the_limits(what: str, limit: int) -> None:
+    page = (ROOT / "docs/files.md").read_text(encoding="utf-8")
+
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| {what}")]
+
+    assert f" {limit:,} " in row
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -290,6 +291,12 @@ def test_a_job_of_many_rows_that_is_stopped_half_way_is_known_as_interrupted() -
     assert not told.outcomes
 
 
+def naming(url: str) -> Delivery:
+    """Deliver a job whose input has a URL."""
+    of_images = delivery(url, "stoker.image_classification")
+    return dataclasses.replace(of_images, kwargs={"inputs": [{"url": url}]})
+
+
 def test_a_job_that_waits_for_its_file_lets_others_pass() -> None:
     told, models, there = Told(), FakeModels(), threading.Event()
     read: list[Mapping[str, bytes]] = []
@@ -306,11 +313,6 @@ def test_a_job_that_waits_for_its_file_lets_others_pass() -> None:
             raise InputFetchFailed("it is not there")
         assert there.wait(20)
         return dict.fromkeys(urls, b"f")
-
-    def naming(url: str) -> Delivery:
-        kwargs = {"inputs": [{"url": url}]}
-        task = "stoker.image_classification"
-        return dataclasses.replace(delivery(url, task), kwargs=kwargs)
 
     models.model = Reader()
     flow = Flow(models, payloads(fetch=fetch), told, lambda _: Budget(tokens=1024))
@@ -330,6 +332,42 @@ def test_a_job_that_waits_for_its_file_lets_others_pass() -> None:
     found = told.outcomes["https://h/file"]
     assert isinstance(found, Success)
     assert found.timing.fetch_ms > 0
+
+
+def test_a_model_that_goes_while_files_are_fetched_takes_no_room_with_it() -> None:
+    class Vanishing(FakeModels):
+        def get(self, key: ModelKey) -> "Future[WarmModel]":
+            if key.model == "gone" and fetched:
+                failed: Future[WarmModel] = Future()
+                failed.set_exception(ModelLoadFailed("it was there a moment ago"))
+                return failed
+            return super().get(key)
+
+    class Reader(FakeModel):
+        def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
+            return Prepared([Chunk({"text": "a file"}, 1)])
+
+    fetched: list[str] = []
+
+    def fetch(urls: Sequence[str]) -> Mapping[str, bytes]:
+        fetched.extend(urls)
+        return dict.fromkeys(urls, b"f")
+
+    told = Told()
+    flow = Flow(Vanishing(Reader()), payloads(fetch=fetch), told, lambda _: Budget(tokens=1024))
+    flow.start()
+    # One after the other: only the first time is the model there.
+    for at in range(40):
+        fetched.clear()
+        each = naming(f"https://h/{at}")
+        flow.accept(dataclasses.replace(each, kwargs={**each.kwargs, "model": "gone"}))
+        until(partial(told.outcomes.__contains__, each.id))
+    flow.accept(naming("https://h/fine"))
+    until(lambda: "https://h/fine" in told.outcomes)
+
+    assert flow.stop(10)
+    assert isinstance(told.outcomes.pop("https://h/fine"), Success)
+    assert all(isinstance(each, ModelLoadFailed) for each in told.outcomes.values())
 
 
 def test_a_refused_delivery_ends_with_its_error() -> None:

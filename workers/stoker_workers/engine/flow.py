@@ -181,18 +181,22 @@ class Flow:
             self._inputs.check(work.job)
             work.key = self._models.key_of(work.job)
         assert work.key is not None
-        loading = self._models.get(work.key)
-        if not loading.done():
-            # The job comes back here when its model is warm; others pass it meanwhile.
-            loading.add_done_callback(lambda _: self._inbox.put(work))
-            return
-        work.model = loading.result()
+        try:
+            loading = self._models.get(work.key)
+            if not loading.done():
+                # The job comes back here when its model is warm; others pass it meanwhile.
+                loading.add_done_callback(lambda _: self._inbox.put(work))
+                return
+            work.model = loading.result()
+        except BaseException:
+            # It was warm when the files were asked for, and has been given up since.
+            self._let_go(work)
+            raise
         if work.fetching is not None:
             try:
                 self._prepare(work, work.fetching.result())
             finally:
-                work.fetching = None
-                self._inputs.release()
+                self._let_go(work)
         elif (fetching := self._inputs.fetch(work.job)) is not None:
             self._await(work, fetching)
         else:
@@ -208,6 +212,11 @@ class Flow:
 
         work.fetching = fetching
         fetching.add_done_callback(back)
+
+    def _let_go(self, work: Work) -> None:
+        if work.fetching is not None:
+            work.fetching = None
+            self._inputs.release()
 
     def _prepare(self, work: Work, fetched: Mapping[str, bytes]) -> None:
         assert work.job is not None
