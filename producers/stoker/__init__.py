@@ -7,6 +7,17 @@ from stoker.handle import JobHandle
 from stoker.retry import RetryAnswer
 from stoker.status import CancelAnswer, State, Status
 from stoker_tasks import errors
+from stoker_tasks.answering import (
+    DocumentQuestion,
+    DocumentQuestionAnswering,
+    DocumentQuestionAnsweringParameters,
+    QuestionAnswering,
+    QuestionAnsweringParameters,
+    TableQuestion,
+    TableQuestionAnswering,
+    TableQuestionAnsweringParameters,
+    TextQuestion,
+)
 from stoker_tasks.audio import (
     AudioClassification,
     AudioClassificationParameters,
@@ -14,6 +25,13 @@ from stoker_tasks.audio import (
     AutomaticSpeechRecognitionParameters,
     ZeroShotAudioClassification,
     ZeroShotAudioClassificationParameters,
+)
+from stoker_tasks.deciding import (
+    ChoiceQuestion,
+    Decision,
+    DecisionRequest,
+    NoulQuestion,
+    ScoreQuestion,
 )
 from stoker_tasks.errors import StokerError
 from stoker_tasks.image import (
@@ -56,6 +74,13 @@ from stoker_tasks.regions import (
     ZeroShotObjectDetectionParameters,
 )
 from stoker_tasks.result import Artifact, Failure, Result, Success, Times, Timing
+from stoker_tasks.rewriting import (
+    RewritingParameters,
+    Summarization,
+    Text2TextGeneration,
+    Translation,
+    TranslationParameters,
+)
 from stoker_tasks.speaking import TextToAudio, TextToAudioParameters
 from stoker_tasks.text import (
     FeatureExtraction,
@@ -84,11 +109,17 @@ __all__ = [
     "AutomaticSpeechRecognition",
     "AutomaticSpeechRecognitionParameters",
     "CancelAnswer",
+    "ChoiceQuestion",
     "Client",
     "Components",
+    "Decision",
+    "DecisionRequest",
     "DeleteAnswer",
     "DepthEstimation",
     "DepthEstimationParameters",
+    "DocumentQuestion",
+    "DocumentQuestionAnswering",
+    "DocumentQuestionAnsweringParameters",
     "Failure",
     "FeatureExtraction",
     "FeatureExtractionParameters",
@@ -114,24 +145,37 @@ __all__ = [
     "MaskGeneration",
     "MaskGenerationParameters",
     "Media",
+    "NoulQuestion",
     "ObjectDetection",
     "ObjectDetectionParameters",
+    "QuestionAnswering",
+    "QuestionAnsweringParameters",
     "Result",
     "RetryAnswer",
+    "RewritingParameters",
+    "ScoreQuestion",
     "State",
     "Status",
     "StokerError",
     "Success",
+    "Summarization",
+    "TableQuestion",
+    "TableQuestionAnswering",
+    "TableQuestionAnsweringParameters",
+    "Text2TextGeneration",
     "TextClassification",
     "TextClassificationParameters",
     "TextGeneration",
     "TextGenerationParameters",
+    "TextQuestion",
     "TextToAudio",
     "TextToAudioParameters",
     "Times",
     "Timing",
     "TokenClassification",
     "TokenClassificationParameters",
+    "Translation",
+    "TranslationParameters",
     "VideoClassification",
     "VideoClassificationParameters",
     "VisualQuestionAnswering",

@@ -42,7 +42,8 @@ class TranslationParameters(RewritingParameters):
     Attributes:
         src_lang: The language of the text, by the code that the model has for it; of no account to
             a model that knows one pair of languages.
-        tgt_lang: The language to translate into.
+        tgt_lang: The language to translate into. Both may stand in the task's name, as in
+            `translation_en_to_fr`.
     """
 
     src_lang: str | None = None

@@ -70,6 +70,13 @@ def test_one_job_for_a_person(cli: Cli, fake_worker: Worker) -> None:
     assert done.returncode == 0
 
 
+def test_a_translation_is_named_with_its_languages(cli: Cli, fake_worker: Worker) -> None:
+    done = cli("submit", "translation_en_to_fr", "--inputs", "one two", "--wait", "--json")
+
+    assert json.loads(done.stdout)["task"] == "translation"
+    assert done.returncode == 0
+
+
 def test_an_id_is_printed_alone_and_can_be_waited_for(cli: Cli, fake_worker: Worker) -> None:
     job_id = cli("submit", "sentiment-analysis", "--inputs", "later").stdout.strip()
 

@@ -81,6 +81,12 @@ def test_an_alias_is_a_task_too(stock: Producer) -> None:
     assert result["task"] == "text-classification"
 
 
+def test_the_name_of_a_translation_may_say_its_languages(stock: Producer) -> None:
+    result = stock.get(stock.send_task("stoker.translation_en_to_fr", "a b"))
+
+    assert result["task"] == "translation"
+
+
 def test_countdown_delays_a_job(stock: Producer) -> None:
     sent = time.monotonic()
     later = stock.send_task(CLASSIFY, "later", countdown=1)

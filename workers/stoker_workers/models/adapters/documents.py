@@ -7,7 +7,6 @@ from shutil import which
 from typing import Any, Final
 
 import torch
-from transformers.generation import StoppingCriteriaList
 from transformers.pipelines import document_question_answering
 
 from stoker_tasks.errors import InvalidInput, ModelLoadFailed, Unserved
@@ -17,6 +16,7 @@ from stoker_workers.models.adapters.answers import AnswerFinder
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
+from stoker_workers.models.adapters.halting import halting
 from stoker_workers.models.adapters.reading import reading_of
 from stoker_workers.models.device import Device
 from stoker_workers.models.media import decode_image, read_bytes
@@ -127,7 +127,7 @@ class PictureReader(Adapter):
         if (self._effective.get("num_beams") or 1) == 1:
             limits = torch.full((len(chunks),), limit, device=self._device.torch)
             ends = Ends(limits, width, end_tokens_of(self._model).to(self._device.torch))
-            settings["stopping_criteria"] = StoppingCriteriaList([ends])
+        settings["stopping_criteria"] = halting(self._ended, len(chunks), [ends] if ends else [])
         with refusing_settings():
             sequences = self._model.generate(
                 inputs=batch["pixels"], decoder_input_ids=batch["prompt"], **settings

@@ -73,14 +73,14 @@ class TableReader(Adapter):
         batch = self._to_device(stack(rows, self._reading.fill, "right"))
         if chunks[0].features["parameters"].get("sequential"):
             outputs = self._pipeline.sequential_inference(**batch)
-            return [{"outputs": tuple(each.cpu() for each in outputs)}]
+            return [{"outputs": tuple(each.float().cpu() for each in outputs)}]
         output = self._model(**batch)
-        logits = output.logits.cpu()
+        logits = output.logits.float().cpu()
         lengths = [row["input_ids"].shape[1] for row in rows]
         found = [[cut(logits, row, length, "right")] for row, length in enumerate(lengths)]
         if self._pipeline.aggregate:
-            for each, way in zip(found, output.logits_aggregation.cpu().split(1), strict=True):
-                each.append(way)
+            ways = output.logits_aggregation.float().cpu().split(1)
+            found = [[*each, way] for each, way in zip(found, ways, strict=True)]
         return [{"outputs": each} for each in found]
 
     def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
