@@ -111,7 +111,6 @@ def test_each_job_class_has_one_task() -> None:
     assert all(issubclass(job, Job) for job in jobs)
 
 
-<<<<<<< HEAD
 def test_a_part_of_a_message_names_no_file_or_address() -> None:
     # transformers would open it.
     for part in (
@@ -121,7 +120,7 @@ def test_a_part_of_a_message_names_no_file_or_address() -> None:
     ):
         with pytest.raises(InvalidInput):
             make_job("any-to-any", {"inputs": [{"role": "user", "content": [part]}]})
-=======
+
+
 def test_each_typed_job_can_be_had_from_the_package() -> None:
     assert {spec.job.__name__ for spec in CATALOG.values()} <= set(stoker.__all__)
->>>>>>> 9f09138 (Let producers import the new jobs, and a translation's name reach the worker from any producer)
