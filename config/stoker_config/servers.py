@@ -58,3 +58,15 @@ def refuse_cluster(client: Any) -> None:
             "taken, stored and acknowledged in single steps over keys that a cluster spreads over "
             "its nodes. Use one server (a primary with replicas is one)"
         )
+
+
+def connect_async(settings: Settings) -> Any:
+    """Open a client of redis.asyncio, as `connect` does."""
+    from redis.asyncio import Redis
+
+    options: dict[str, Any] = {}
+    if not settings.redis.startswith("unix://"):
+        options["socket_keepalive"] = True
+    return Redis.from_url(
+        settings.redis, health_check_interval=30, socket_connect_timeout=10, **options
+    )

@@ -1,7 +1,7 @@
 """The registry of what is served: workers announce it while they live, producers ask it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -100,15 +100,13 @@ class Registry:
         """
         now = self._now()
         with self._client.pipeline(transaction=True) as pipe:
-            pipe.zrangebyscore(keys.WORKERS, now, "+inf")
+            ask(pipe, now)
             pipe.zrangebyscore(keys.WORKERS, "-inf", now)
-            pipe.hgetall(keys.SERVING)
-            alive, dead, serving = pipe.execute()
+            *answers, dead = pipe.execute()
         if dead:
             self._client.zrem(keys.WORKERS, *dead)
             self._client.hdel(keys.SERVING, *dead)
-        found = [_read(serving[worker]) for worker in sorted(alive) if worker in serving]
-        return [each for each in found if each.ready or starting]
+        return tell(answers, starting=starting)[0]
 
     def known_pools(self) -> list[str]:
         """List the pools that a worker served within the last day, alive or not."""
@@ -119,6 +117,25 @@ class Registry:
         # The server's clock: a worker whose own is wrong lives no shorter and no longer for it.
         seconds, microseconds = self._client.time()
         return float(seconds) + float(microseconds) / 1e6
+
+
+def ask(pipe: Any, now: float) -> None:
+    """Put the question who serves what into a pipeline of redis-py, blocking or not.
+
+    Args:
+        pipe: The pipeline.
+        now: Seconds since the epoch by the server's clock.
+    """
+    pipe.zrangebyscore(keys.WORKERS, now, "+inf")
+    pipe.hgetall(keys.SERVING)
+    pipe.zrangebyscore(keys.POOLS, now - KNOWN_SECONDS, "+inf")
+
+
+def tell(answers: Sequence[Any], *, starting: bool = False) -> tuple[list[Serving], list[str]]:
+    """Read the answers to what `ask` asked: the living workers, and the known pools."""
+    alive, serving, pools = answers
+    found = [_read(serving[worker]) for worker in sorted(alive) if worker in serving]
+    return [each for each in found if each.ready or starting], sorted(_text(pools))
 
 
 def _read(raw: bytes) -> Serving:

@@ -1,5 +1,7 @@
 """Submit typed jobs for Hugging Face pipelines and read their results: the producer's side."""
 
+from typing import TYPE_CHECKING, Any
+
 from stoker import webhooks
 from stoker.client import Client
 from stoker.delete import DeleteAnswer
@@ -100,10 +102,16 @@ from stoker_tasks.video import VideoClassification, VideoClassificationParameter
 from stoker_tasks.webhook import Webhook
 from stoker_tasks.wire import make_job
 
+if TYPE_CHECKING:
+    from stoker.aio.client import AsyncClient
+    from stoker.aio.handle import AsyncJobHandle
+
 __all__ = [
     "AnyToAny",
     "AnyToAnyParameters",
     "Artifact",
+    "AsyncClient",
+    "AsyncJobHandle",
     "AudioClassification",
     "AudioClassificationParameters",
     "AutomaticSpeechRecognition",
@@ -193,3 +201,12 @@ __all__ = [
     "make_job",
     "webhooks",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio is imported by those who want it.
+    if name in ("AsyncClient", "AsyncJobHandle"):
+        from stoker.aio import client, handle
+
+        return client.AsyncClient if name == "AsyncClient" else handle.AsyncJobHandle
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,5 @@
 """Refuses at submit what nobody would run: an unknown pool, an unserved task or model."""
 
-import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ class Admission:
     """What a client knows of the serving registry. Safe for threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._seen: _Seen | None = None
 
     def check(
@@ -47,7 +45,28 @@ class Admission:
             Unserved: The pool is unknown, or none of its living workers serves a task.
             ModelNotAllowed: Its workers serve a fixed list of models without this one.
         """
-        seen = self._look(registry, pool)
+        if self.is_stale(pool):
+            self.learn(registry.workers(), registry.known_pools())
+        self.judge(pool, wanted)
+
+    def is_stale(self, pool: str) -> bool:
+        """Tell whether the registry is to be read before jobs for this pool are judged."""
+        seen = self._seen
+        return seen is None or time.monotonic() - seen.at > _SECONDS or pool not in seen.pools
+
+    def learn(self, workers: "list[Serving]", pools: list[str]) -> None:
+        """Take in what the registry says.
+
+        Args:
+            workers: The living workers.
+            pools: The pools that were served lately.
+        """
+        self._seen = _Seen(time.monotonic(), workers, pools)
+
+    def judge(self, pool: str, wanted: Iterable[tuple[str, str | None]]) -> None:
+        """Make sure that somebody will run jobs, by what was learnt; see `check`."""
+        seen = self._seen
+        assert seen is not None
         if pool not in seen.pools:
             raise Unserved(
                 f"no worker has served the pool {pool} within the last day; known pools: "
@@ -65,13 +84,3 @@ class Admission:
                     f"{reason.text}. Submit with allow_unserved=True to let the job wait",
                     {"pool": pool, "task": task},
                 )
-
-    def _look(self, registry: "Registry", pool: str) -> _Seen:
-        with self._lock:
-            seen = self._seen
-        now = time.monotonic()
-        if seen is None or now - seen.at > _SECONDS or pool not in seen.pools:
-            seen = _Seen(now, registry.workers(), registry.known_pools())
-            with self._lock:
-                self._seen = seen
-        return seen

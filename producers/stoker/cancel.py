@@ -61,11 +61,25 @@ def cancel(app: Any, client: Any, job_id: str, expires: int) -> CancelAnswer:
         What came of it.
     """
     wanted = client.hget(keys.WISHES, job_id)
+    answer = answer_of(client.eval(*question(job_id, wanted, expires)))
+    if answer in (CancelAnswer.CANCELED, CancelAnswer.CANCELING):
+        app.control.revoke(job_id)
+    return answer
+
+
+def question(job_id: str, wanted: bytes | None, expires: int) -> tuple[Any, ...]:
+    """Give the arguments of the EVAL that cancels a job.
+
+    Args:
+        job_id: The job's ID.
+        wanted: What the hash of wishes has of it.
+        expires: Seconds for which its result is kept.
+    """
     listener = listener_of(**json.loads(wanted)) if wanted else None
     revoked = _revoked(job_id)
     ended = read(revoked)
     told = listener.completed(job_id, ended) if listener and ended else None
-    answer = client.eval(
+    return (
         _CANCEL,
         7,
         keys.result(job_id),
@@ -81,10 +95,11 @@ def cancel(app: Any, client: Any, job_id: str, expires: int) -> CancelAnswer:
         _TOMBSTONE_SECONDS,
         *(outbox.fields(told) if told else ()),
     )
-    outcome = CancelAnswer(answer.decode())
-    if outcome in (CancelAnswer.CANCELED, CancelAnswer.CANCELING):
-        app.control.revoke(job_id)
-    return outcome
+
+
+def answer_of(reply: bytes) -> CancelAnswer:
+    """Read what the server answers."""
+    return CancelAnswer(reply.decode())
 
 
 def _revoked(job_id: str) -> str:

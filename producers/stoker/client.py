@@ -13,7 +13,7 @@ from stoker.dead import DeadLetter
 from stoker.delete import DeleteAnswer, delete
 from stoker.handle import JobHandle
 from stoker.payload import Packed, pack, unpack
-from stoker.publish import message_of, publish
+from stoker.publish import Message, message_of, publish
 from stoker.retry import RetryAnswer, refusal
 from stoker.server import Server, url_of
 from stoker.status import CancelAnswer, Status, ask, tell
@@ -53,6 +53,9 @@ class Client:
             connection settings are used instead of Stoker's.
         settings: Settings; those of the environment if absent.
 
+    Attributes:
+        settings: The settings, with the server's URL in them.
+
     Raises:
         ValueError: The app's broker is not Redis, its results go elsewhere, or its keys have a
             prefix (`global_keyprefix`).
@@ -70,9 +73,14 @@ class Client:
         settings = settings or Settings()
         if redis_url is not None:
             settings = Settings.model_validate({**settings.model_dump(), "redis_url": redis_url})
-        self._settings = settings
+        self.settings = settings
         self._server = Server(settings, app)
         self._admission = Admission()
+
+    @property
+    def app(self) -> Any:
+        """The Celery app that makes its messages."""
+        return self._server.app
 
     # -- submitting --------------------------------------------------------------------------
 
@@ -126,24 +134,35 @@ class Client:
         Returns:
             A handle for each job, in their order.
         """
-        pool = pool or self._settings.pool
+        pool = pool or self.settings.pool
         queue_name(pool)
         jobs = list(jobs)
         if not allow_unserved:
             wanted = {(job.task, job.model) for job in jobs}
             self._admission.check(self._server.registry, pool, wanted)
-        messages = [
-            replace(
-                message_of(job, packed, pool=pool, countdown=countdown, expires=expires),
-                beside_expires=self._settings.artifact_expires,
-            )
-            for job, packed in zip(jobs, self._packed(jobs), strict=True)
-        ]
+        messages = self.messages(jobs, pool, countdown=countdown, expires=expires)
         ids = publish(self._server.app, self._server.redis, messages, self._server.clock.now())
         return [JobHandle(self, job_id) for job_id in ids]
 
+    def messages(
+        self,
+        jobs: Sequence[Job],
+        pool: str,
+        *,
+        countdown: float | None = None,
+        expires: float | datetime | None = None,
+    ) -> list[Message]:
+        """Make the messages of jobs, and send their large inputs ahead; for `publish`."""
+        return [
+            replace(
+                message_of(job, packed, pool=pool, countdown=countdown, expires=expires),
+                beside_expires=self.settings.artifact_expires,
+            )
+            for job, packed in zip(jobs, self._packed(jobs), strict=True)
+        ]
+
     def _packed(self, jobs: Sequence[Job]) -> list[Packed]:
-        settings = self._settings
+        settings = self.settings
         retention = Retention(settings.result_expires, settings.retention_max)
         for job in jobs:
             retention.checked(job.retention)
@@ -168,7 +187,7 @@ class Client:
         Raises:
             InvalidInput: A field or parameter is unknown or of a wrong type.
         """
-        queue = queue_name(pool or self._settings.pool)
+        queue = queue_name(pool or self.settings.pool)
         key = job.idempotency_key if isinstance(job, Job) else fields.get("idempotency_key")
         if key is not None:
             raise InvalidInput(
@@ -221,7 +240,7 @@ class Client:
             Gone: Its output was kept beside it, and has expired.
         """
         for _, result in self._server.listener.results([job_id], timeout):
-            return self._whole(result)
+            return self.whole(result)
         raise AssertionError("unreachable")
 
     def as_completed(
@@ -241,7 +260,7 @@ class Client:
         """
         by_id = {handle.id: handle for handle in handles}
         for job_id, result in self._server.listener.results(list(by_id), timeout):
-            yield by_id[job_id], self._whole(result)
+            yield by_id[job_id], self.whole(result)
 
     def upload(self, file: bytes | Path) -> Media:
         """Send a file once that many jobs will read.
@@ -295,7 +314,7 @@ class Client:
         Raises:
             StorageUnavailable: Some of it is in S3, which does not answer; delete it again.
         """
-        expires = self._settings.retention_max
+        expires = self.settings.retention_max
         answer = delete(self._server.redis, self._server.artifacts, job_id, expires)
         if answer is DeleteAnswer.DELETED:
             self.webhooks.forget(job_id)
@@ -304,12 +323,13 @@ class Client:
     def _artifacts(self) -> "ArtifactStore":
         return self._server.artifacts
 
-    def _whole(self, result: Result) -> Result:
+    def whole(self, result: Result) -> Result:
+        """Put an output back that was too large for its result."""
         return unpack(result, self._artifacts)
 
     def cancel(self, job_id: str) -> CancelAnswer:
         """Cancel a job; see `CancelAnswer` for what may come of it."""
-        expires = self._settings.result_expires
+        expires = self.settings.result_expires
         return cancel(self._server.app, self._server.redis, job_id, expires)
 
     def retry(self, job_id: str) -> RetryAnswer:
@@ -376,12 +396,12 @@ class Client:
         """Have all workers of a pool begin to load a model; see `stoker.models.preload`."""
         task = task and find(task).name
         app, registry = self._server.app, self._server.registry
-        return models.preload(app, registry, pool or self._settings.pool, model, revision, task)
+        return models.preload(app, registry, pool or self.settings.pool, model, revision, task)
 
     def evict_model(self, model: str, *, pool: str | None = None) -> list[models.Answer]:
         """Have all workers of a pool give up a model; see `stoker.models.evict`."""
         app, registry = self._server.app, self._server.registry
-        return models.evict(app, registry, pool or self._settings.pool, model)
+        return models.evict(app, registry, pool or self.settings.pool, model)
 
     # -- the connection ----------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""The asyncio twin of the client: the same calls, on the same messages, keys and scripts."""

@@ -1,0 +1,253 @@
+"""Submits jobs and reads their results, for asyncio."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from stoker import retry, status
+from stoker.admission import Admission
+from stoker.aio.handle import AsyncJobHandle
+from stoker.cancel import answer_of, question
+from stoker.client import Client
+from stoker.delete import DeleteAnswer
+from stoker.publish import Message, bunches, fill, sent
+from stoker.retry import RetryAnswer
+from stoker.status import CancelAnswer, Status
+from stoker_config import keys
+from stoker_config.settings import Settings
+from stoker_tasks.job import Job
+from stoker_tasks.media import Media
+from stoker_tasks.result import Result, Success, referenced
+from stoker_tasks.wire import queue_name
+
+if TYPE_CHECKING:
+    from stoker.aio.listener import AsyncListener
+
+# Shorter texts are packed at once; all else in a thread, since a store of files blocks.
+_SHORT = 4096
+
+
+class AsyncClient:
+    """A producer for asyncio; its calls are those of `Client`, to be awaited.
+
+    It belongs to one event loop. Redis is spoken to by redis.asyncio; what blocks by its nature
+    (S3, Celery's broadcast of a cancel) is done in threads.
+
+    Args:
+        redis_url: The server; the settings' one if absent.
+        app: A Celery app of your own, as for `Client`.
+        settings: Settings; those of the environment if absent.
+
+    Attributes:
+        blocking: The blocking client of the same server, for what an operator does.
+
+    Raises:
+        ValueError: As for `Client`.
+    """
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        app: Any = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.blocking = Client(redis_url, app=app, settings=settings)
+        self._admission = Admission()
+        self._parts: dict[str, Any] = {}
+
+    # -- submitting --------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        job: Job,
+        *,
+        pool: str | None = None,
+        countdown: float | None = None,
+        expires: float | datetime | None = None,
+        allow_unserved: bool = False,
+    ) -> AsyncJobHandle:
+        """Put a job on its pool's queue; see `Client.submit`."""
+        [handle] = await self.submit_many(
+            [job], pool=pool, countdown=countdown, expires=expires, allow_unserved=allow_unserved
+        )
+        return handle
+
+    async def submit_many(
+        self,
+        jobs: Iterable[Job],
+        *,
+        pool: str | None = None,
+        countdown: float | None = None,
+        expires: float | datetime | None = None,
+        allow_unserved: bool = False,
+    ) -> list[AsyncJobHandle]:
+        """Put many jobs on a pool's queue, 500 a round trip; see `Client.submit_many`."""
+        jobs, pool = list(jobs), pool or self.blocking.settings.pool
+        queue_name(pool)
+
+        def prepare() -> tuple[Any, list[Message]]:
+            return self.blocking.app, self.blocking.messages(
+                jobs, pool, countdown=countdown, expires=expires
+            )
+
+        if not allow_unserved:
+            await self._admit(pool, jobs)
+        short = all(isinstance(job.inputs, str) and len(job.inputs) <= _SHORT for job in jobs)
+        # Celery is imported by the first call.
+        known, self._parts["celery"] = "celery" in self._parts, True
+        app, messages = prepare() if short and known else await asyncio.to_thread(prepare)
+        now = await self._now()
+        ids: list[str] = []
+        for bunch in bunches(messages):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                fill(pipe, app, bunch, now)
+                ids += sent(bunch, await pipe.execute())
+        return [AsyncJobHandle(self, job_id) for job_id in ids]
+
+    async def _admit(self, pool: str, jobs: Sequence[Job]) -> None:
+        from stoker_config import serving
+
+        if self._admission.is_stale(pool):
+            now = await self._now()
+            async with self._redis.pipeline(transaction=True) as pipe:
+                serving.ask(pipe, now)
+                self._admission.learn(*serving.tell(await pipe.execute()))
+        self._admission.judge(pool, {(job.task, job.model) for job in jobs})
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def handle(self, job_id: str) -> AsyncJobHandle:
+        """Give a handle of a job that was submitted before, by whomever."""
+        return AsyncJobHandle(self, job_id)
+
+    async def status(self, job_id: str) -> Status:
+        """Say where a job stands."""
+        from stoker_config import serving
+
+        async with self._redis.pipeline(transaction=True) as pipe:
+            status.ask(pipe, job_id)
+            seen = status.tell(job_id, await pipe.execute())
+        if not seen.place:
+            return seen.status
+        now = await self._now()
+        async with self._redis.pipeline(transaction=True) as pipe:
+            serving.ask(pipe, now)
+            workers, _ = serving.tell(await pipe.execute())
+        return seen.explained(workers)
+
+    async def wait(self, job_id: str, timeout: float | None = None) -> Result:
+        """Wait for a job's result; see `Client.wait`.
+
+        Raises:
+            TimeoutError: It was not finished in time.
+        """
+        async for _, result in self._listener.results([job_id], timeout):
+            return await self._whole(result)
+        raise AssertionError("unreachable")
+
+    async def as_completed(
+        self, handles: Sequence[AsyncJobHandle], timeout: float | None = None
+    ) -> AsyncIterator[tuple[AsyncJobHandle, Result]]:
+        """Give the results of many jobs as they come; see `Client.as_completed`.
+
+        Raises:
+            TimeoutError: Some were not finished in time.
+        """
+        by_id = {handle.id: handle for handle in handles}
+        async for job_id, result in self._listener.results(list(by_id), timeout):
+            yield by_id[job_id], await self._whole(result)
+
+    async def upload(self, file: bytes | Path) -> Media:
+        """Send a file once that many jobs will read; see `Client.upload`."""
+        return await asyncio.to_thread(self.blocking.upload, file)
+
+    async def artifact(self, uri: str) -> bytes:
+        """Read the bytes of an artifact that a result names; see `Client.artifact`."""
+        return await asyncio.to_thread(self.blocking.artifact, uri)
+
+    async def presign(self, uri: str, expires: int | None = None) -> str:
+        """Make a URL under which anybody can read an artifact; see `Client.presign`."""
+        return await asyncio.to_thread(self.blocking.presign, uri, expires)
+
+    async def _whole(self, result: Result) -> Result:
+        if isinstance(result, Success) and referenced(result.output):
+            return await asyncio.to_thread(self.blocking.whole, result)
+        return result
+
+    # -- what is done to a job ---------------------------------------------------------------
+
+    async def cancel(self, job_id: str) -> CancelAnswer:
+        """Cancel a job; see `CancelAnswer` for what may come of it."""
+        wanted = await self._redis.hget(keys.WISHES, job_id)
+        expires = self.blocking.settings.result_expires
+        answer = answer_of(await self._redis.eval(*question(job_id, wanted, expires)))
+        if answer in (CancelAnswer.CANCELED, CancelAnswer.CANCELING):
+            await asyncio.to_thread(lambda: self.blocking.app.control.revoke(job_id))
+        return answer
+
+    async def retry(self, job_id: str) -> RetryAnswer:
+        """Run a job again that failed, expired or was canceled; see `Client.retry`."""
+        stands = await self.status(job_id)
+        if (refused := retry.refusal(stands)) is not None:
+            return refused
+        async with self._redis.pipeline(transaction=False) as pipe:
+            retry.ask(pipe, job_id)
+            text = next((each for each in await pipe.execute() if each), None)
+        if text is None:
+            return RetryAnswer.NOT_KEPT
+        now = await self._now()
+        sent_again = retry.send(self._redis, job_id, text, stands.times.attempts, now)
+        return RetryAnswer((await sent_again).decode())
+
+    async def delete(self, job_id: str) -> DeleteAnswer:
+        """Delete all that is kept of a finished job; see `Client.delete`."""
+        return await asyncio.to_thread(self.blocking.delete, job_id)
+
+    # -- the connection ----------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Close all connections. The client opens new ones if it is used again."""
+        parts, self._parts = self._parts, {}
+        if "listener" in parts:
+            await parts["listener"].close()
+        if "redis" in parts:
+            await parts["redis"].aclose()
+        await asyncio.to_thread(self.blocking.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def _redis(self) -> Any:
+        if "redis" not in self._parts:
+            from stoker_config.servers import connect_async
+
+            self._parts["redis"] = connect_async(self.blocking.settings)
+        return self._parts["redis"]
+
+    @property
+    def _listener(self) -> "AsyncListener":
+        if "listener" not in self._parts:
+            from stoker.aio.listener import AsyncListener
+
+            self._parts["listener"] = AsyncListener(self._redis)
+        listener: AsyncListener = self._parts["listener"]
+        return listener
+
+    async def _now(self) -> float:
+        from stoker_config.clock import ServerClock
+
+        if "clock" not in self._parts:
+            self._parts["clock"] = ServerClock()
+        clock: ServerClock = self._parts["clock"]
+        if clock.is_stale():
+            began = time.monotonic()
+            clock.learn(await self._redis.time(), began)
+        return clock.now()
