@@ -6,13 +6,14 @@ from typing import Any, Final
 import torch
 from torch.nn.functional import pad
 from transformers import GenerationConfig
-from transformers.generation import StoppingCriteria, StoppingCriteriaList
+from transformers.generation import StoppingCriteria
 
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.collate import stack
+from stoker_workers.models.adapters.halting import halting
 from stoker_workers.models.adapters.reading import reading_of
 from stoker_workers.models.device import Device
 from stoker_workers.models.media import decode_image, read_bytes
@@ -83,7 +84,7 @@ class Captioner(Adapter):
         ends = None if limits is None else _Limits(limits)
         if ends is not None:
             settings["max_new_tokens"] = int(ends.rows.max())
-            settings["stopping_criteria"] = StoppingCriteriaList([ends])
+        settings["stopping_criteria"] = halting(self._ended, len(chunks), [ends] if ends else [])
         with refusing_settings():
             made = self._pipeline._forward(batch, **settings)
         made = (made if isinstance(made, torch.Tensor) else made.sequences).cpu()
@@ -151,7 +152,9 @@ class AnswerWriter(_Answerer):
 
     def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
         rows = [chunk.features["inputs"] for chunk in chunks]
-        made = self._pipeline._forward(self._to_device(stack(rows, self._reading.fill))).cpu()
+        batch = self._to_device(stack(rows, self._reading.fill))
+        halt = halting(self._ended, len(rows))
+        made = self._pipeline._forward(batch, stopping_criteria=halt).cpu()
         each = made.shape[0] // len(chunks)
         return [{"made": made[row * each : (row + 1) * each]} for row in range(len(chunks))]
 

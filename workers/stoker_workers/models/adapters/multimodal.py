@@ -16,6 +16,7 @@ from stoker_tasks.media import Media
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.generation import TextGenerator
+from stoker_workers.models.adapters.halting import halting
 from stoker_workers.models.adapters.reading import Reading, reading_of
 from stoker_workers.models.containers import count_frames, decode_film
 from stoker_workers.models.media import decode_image, decode_sound, read_bytes
@@ -122,6 +123,8 @@ class ImageTalker(TextGenerator):
             settings |= {"stop_strings": parameters["stops"], "tokenizer": self._stop_tokenizer}
         if parameters["mode"] != "text":
             settings["generation_mode"] = parameters["mode"]
+        else:
+            settings["stopping_criteria"] = halting(self._ended, 1)
         with refusing_settings():
             made = self._pipeline._forward(
                 {**self._to_device(inputs), "text": ""}, generate_kwargs=settings

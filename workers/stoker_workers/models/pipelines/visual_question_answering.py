@@ -43,12 +43,12 @@ class VisualQuestionAnsweringPipeline(Pipeline):
         seen = self.image_processor(images=inputs["image"], return_tensors="pt").to(self.dtype)
         return {**text, **seen}
 
-    def _forward(self, inputs: dict[str, Any]) -> Any:
+    def _forward(self, inputs: dict[str, Any], **settings: Any) -> Any:
         if not self.model.can_generate():
             return self.model(**inputs)
         # BERT's tokenizers make them, and no `generate()` takes them.
         inputs = {name: each for name, each in inputs.items() if name != "token_type_ids"}
-        return self.model.generate(**inputs, **whole_settings(self, {}))
+        return self.model.generate(**inputs, **whole_settings(self, settings))
 
     def postprocess(self, output: Any, top_k: int = 5) -> list[dict[str, Any]]:
         """Turn tokens, or the scores of all answers, into answers."""
