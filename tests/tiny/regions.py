@@ -135,6 +135,24 @@ def maskformer() -> list[Any]:
     return [model, t.MaskFormerImageProcessorPil(size=SQUARE, size_divisor=0, ignore_index=255)]
 
 
+def eomt() -> list[Any]:
+    """Its processor cuts a long image into several square ones."""
+    config = t.EomtConfig(
+        **{**VIT, "image_size": 64},
+        num_blocks=1,
+        num_queries=6,
+        num_upscale_blocks=1,
+        **labels(THINGS),
+    )
+    model = t.EomtForUniversalSegmentation(config)
+    # Else it sees the same everywhere.
+    for name, part in model.named_parameters():
+        if part.dim() > 1 and not name.startswith("upscale"):
+            torch.nn.init.normal_(part, std=2.0 if "query" in name or "class" in name else 0.3)
+    size = {"shortest_edge": 64, "longest_edge": None}
+    return [model, t.EomtImageProcessorPil(size=size, do_split_image=True)]
+
+
 def _superpoint() -> Any:
     return t.SuperPointConfig(
         encoder_hidden_sizes=[8, 8, 16, 16],
@@ -185,6 +203,28 @@ def lightglue() -> list[Any]:
     )
     size = {"height": 48, "width": 64}
     return [_glued(t.LightGlueForKeypointMatching(config)), t.LightGlueImageProcessorPil(size=size)]
+
+
+def efficientloftr() -> list[Any]:
+    """Matches patches of images, without looking for points first."""
+    config = t.EfficientLoFTRConfig(
+        stage_num_blocks=[1, 1, 1, 1],
+        out_features=[8, 8, 8, 16],
+        stage_stride=[2, 1, 2, 2],
+        hidden_size=16,
+        q_aggregation_kernel_size=1,
+        kv_aggregation_kernel_size=1,
+        q_aggregation_stride=1,
+        kv_aggregation_stride=1,
+        num_attention_layers=1,
+        num_attention_heads=8,
+        coarse_matching_threshold=0.0,
+        coarse_matching_border_removal=0,
+        fine_kernel_size=8,
+        fine_matching_slice_dim=4,
+    )
+    model = _glued(t.EfficientLoFTRForKeypointMatching(config))
+    return [model, t.EfficientLoFTRImageProcessorPil(size=SQUARE)]
 
 
 def owlvit() -> list[Any]:
@@ -307,8 +347,10 @@ BUILDERS = (
     detr_panoptic,
     segformer,
     maskformer,
+    eomt,
     superglue,
     lightglue,
+    efficientloftr,
     owlvit,
     grounding_dino,
     sam,

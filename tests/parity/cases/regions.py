@@ -65,6 +65,17 @@ CASES = (
         forwards=1,
     ),
     Case(
+        "image-segmentation-part-by-part",
+        "image-segmentation",
+        "eomt",
+        [
+            (picture(64, 48, 1), {"subtask": "semantic"}),
+            (picture(40, 60, 2), {"subtask": "semantic"}),
+            ([picture(90, 90, 3), picture(96, 72, 4)], {"subtask": "semantic"}),
+        ],
+        forwards=2,
+    ),
+    Case(
         "keypoint-matching",
         "keypoint-matching",
         "superglue",
@@ -92,6 +103,17 @@ CASES = (
             ([picture(50, 70, 3), picture(64, 48, 4)], {}),
             ([picture(50, 70, 7), picture(64, 48, 8)], {}),
             ([picture(90, 70, 5), picture(90, 70, 6)], {}),
+        ],
+        forwards=1,
+    ),
+    Case(
+        "keypoint-matching-patch-by-patch",
+        "keypoint-matching",
+        "efficientloftr",
+        [
+            ([picture(64, 48, 1), picture(64, 48, 1)], {}),
+            ([picture(80, 60, 2), picture(70, 50, 2)], {"threshold": 0.0001}),
+            ([picture(50, 70, 3), picture(64, 48, 4)], {}),
         ],
         forwards=1,
     ),

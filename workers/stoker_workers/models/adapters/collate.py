@@ -35,25 +35,26 @@ def cut(padded: torch.Tensor, row: int, length: int, side: Side) -> torch.Tensor
     return values[:, :length] if side == "right" else values[:, values.shape[1] - length :]
 
 
-def rows_of(output: Mapping[str, Any], count: int) -> list[dict[str, torch.Tensor]]:
+def rows_of(output: Mapping[str, Any], count: int, lines: int = 1) -> list[dict[str, torch.Tensor]]:
     """Part a model's output into its rows, on the CPU.
 
     Args:
         output: The output by its names. Hidden states and attentions, which no pipeline reads of
             a model with a head, stay where they are.
         count: How many rows went in.
+        lines: How many lines of the batch each row has: parts of an image, say.
 
     Returns:
-        For each row its part of each tensor, as a batch of one.
+        For each row its part of each tensor, as a batch of its own lines.
     """
     found = {
-        name: on_cpu(each)
+        name: torch.split(on_cpu(each), lines)
         for name, each in output.items()
         if isinstance(each, torch.Tensor)
-        and each.shape[:1] == (count,)
+        and each.shape[:1] == (count * lines,)
         and not any(word in name for word in _UNREAD)
     }
-    return [{name: each[row : row + 1] for name, each in found.items()} for row in range(count)]
+    return [{name: each[row] for name, each in found.items()} for row in range(count)]
 
 
 def on_cpu(tensor: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from stoker_tasks.image import ZeroShotImageClassificationParameters
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Row, Stages
+from stoker_workers.models.adapters.collate import rows_of
 from stoker_workers.models.adapters.labels import own_scores, stack_with_labels, with_labels
 from stoker_workers.models.adapters.pixels import ImageAdapter, as_output, text_tower
 from stoker_workers.models.adapters.reading import reading_of
@@ -53,7 +54,7 @@ class ImageFeatureExtractor(ImageAdapter):
         found = {"vectors": output[0]}
         if output.get("pooler_output") is not None:
             found["pooler_output"] = output["pooler_output"]
-        return self._split(found, len(chunks))
+        return [dict(row) for row in rows_of(found, len(chunks))]
 
     def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
         if parameters.get("pool") and "pooler_output" not in rows[0]:

@@ -46,14 +46,13 @@ class ImageAdapter(Adapter):
         return Row(inputs, points(inputs["pixel_values"]), bucket(inputs), kept)
 
     def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
-        return self._split(self._model(**self._batch(chunks)), len(chunks))
+        # Some processors cut an image into several of one size.
+        lines = chunks[0].features["inputs"]["pixel_values"].shape[0]
+        output = self._model(**self._batch(chunks))
+        return [dict(row) for row in rows_of(output, len(chunks), lines)]
 
     def _batch(self, chunks: Sequence[Chunk]) -> dict[str, torch.Tensor]:
         return self._to_device(stack([chunk.features["inputs"] for chunk in chunks]))
-
-    def _split(self, output: Any, count: int) -> list[dict[str, Any]]:
-        """Give each row its part of the model's output, on the CPU."""
-        return [dict(row) for row in rows_of(output, count)]
 
     def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
         return super()._finish([as_output(row) for row in rows], job, parameters)

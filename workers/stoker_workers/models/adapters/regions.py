@@ -78,7 +78,7 @@ class KeypointMatcher(ImageAdapter):
         for row in range(len(chunks)):
             pair = pixels[row : row + 1]
             with _answering(detector, found, row) if found else nullcontext():
-                outputs += self._split(self._model(pixel_values=pair), 1)
+                outputs += [dict(row) for row in rows_of(self._model(pixel_values=pair), 1)]
         return outputs
 
     def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
