@@ -257,6 +257,25 @@ def test_cancel_has_four_answers(cli: Cli, client: Client, fake_worker: Worker) 
     assert unknown.returncode == 5
 
 
+def test_a_job_that_is_late_is_run_again(cli: Cli, fake_worker: Worker) -> None:
+    late = cli(
+        *("submit", "text-classification", "--inputs", "steps=0.6", "--run-timeout", "0.2"),
+        *("--wait", "--json"),
+    )
+    [result] = lines_of(late.stdout)
+    again = cli("retry", result["id"], "no-such-job", "--json")
+    stands = cli("status", result["id"], "--json")
+
+    assert (result["status"], result["error"]) == ("expired", "run_timeout")
+    assert late.returncode == 1
+    answers = [line["answer"] for line in lines_of(again.stdout)]
+    assert answers == ["retrying", "not_found"]
+    assert again.returncode == 5
+    [status] = lines_of(stands.stdout)
+    assert status["state"] in ("queued", "running", "expired")
+    assert status["queued_at"] > result["times"]["finished_at"]
+
+
 def test_ctrl_c_ends_the_wait_and_not_the_job(
     cli: Cli, client: Client, fake_worker: Worker
 ) -> None:
