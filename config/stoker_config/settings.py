@@ -183,6 +183,11 @@ class Settings(BaseSettings):
                     ) from None
         return tuple(each.lower().rstrip(".") for each in value)
 
+    @field_validator("models_file", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return value or None
+
     @field_validator("redis_url")
     @classmethod
     def _one_spelling(cls, value: SecretStr) -> SecretStr:

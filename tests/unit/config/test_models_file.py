@@ -60,6 +60,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
 
 
 def test_no_file_lists_nothing() -> None:
+    assert Settings.model_validate({"models_file": ""}).models_file is None
     assert not read_models_file(None).models
 
 

@@ -13,12 +13,14 @@ from stoker_config.models_file import Loading, ModelEntry
 from stoker_tasks.errors import InvalidInput, ModelLoadFailed, UnknownModel
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey, WarmModel
-from stoker_workers.engine.progress import Unwatched
+from stoker_workers.engine.progress import Progress, Unwatched
+from stoker_workers.engine.warm import WarmModels
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
 from stoker_workers.models.extensions import extended
 from stoker_workers.models.weights import expected_memory, taken_memory
 from tests.parity.batched import differences, pipeline_alone, run_batched
+from tests.tiny import gguf_file
 from tests.tiny.fixture import TinyModel
 
 CPU = find_device("cpu")
@@ -141,7 +143,25 @@ def test_a_quantiser_that_is_missing_is_named(
         load_as(CLASSIFY, folder, quantization="bitsandbytes-8bit")
 
 
-def test_weights_of_a_gguf_file(tmp_path: Path) -> None:
+def test_weights_of_a_gguf_file_are_converted_once(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "model", tmp_path / "cache"
+    folder.mkdir()
+    gguf_file.write(folder / "small.gguf")
+    entry = entry_of(folder, gguf_file="small.gguf")
+    key = ModelKey("text-generation", str(folder))
+
+    model = load(key, CPU, entry, cache_dir=cache)
+    [made] = (cache / "gguf").iterdir()
+    again = load(key, CPU, entry, cache_dir=cache)
+
+    assert list((cache / "gguf").iterdir()) == [made]
+    job = make_job("text-generation", {"inputs": "a b", "parameters": {"max_new_tokens": 4}})
+    outputs = [run_batched(each, [job])[0][0].value for each in (model, again)]
+    assert outputs[0] == outputs[1]
+    assert outputs[0][0]["generated_text"].startswith("a b")
+
+
+def test_a_gguf_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel, match=r"has no file small\.gguf"):
         load_as("text-generation", tmp_path, gguf_file="small.gguf")
 
@@ -321,3 +341,33 @@ def test_an_extension_that_is_not_there(
 
     with pytest.raises(ModelLoadFailed, match=words):
         load_extended()
+
+
+# -- memory ----------------------------------------------------------------------------------
+
+
+def test_real_models_stay_within_their_memory(tiny: TinyModel) -> None:
+    keys = [
+        ModelKey(CLASSIFY, tiny("bert_classifier")),
+        ModelKey("token-classification", tiny("bert_tagger")),
+    ]
+    sizes = [taken_memory(load(key, CPU)._model) for key in keys]
+
+    def load_it(key: ModelKey, progress: Progress) -> WarmModel:
+        return load(key, CPU, progress=progress)
+
+    both = WarmModels(load_it, 9, memory=sum(sizes))
+    one = WarmModels(load_it, 9, memory=max(sizes), release=CPU.release_memory)
+    for key in keys:
+        for models in (both, one):
+            models.get(key).result(30)
+            models.get(key).result(0)
+    assert both.loaded() == keys
+    assert one.loaded() == keys[1:]
+    assert [state.memory for state in both.states()] == sizes
+    assert [state.memory for state in one.states()] == sizes[1:]
+
+    none = WarmModels(load_it, 9, memory=1000)
+    error = none.get(keys[0]).exception(30)
+    assert isinstance(error, ModelLoadFailed)
+    assert "STOKER_MODEL_MEMORY" in error.message
