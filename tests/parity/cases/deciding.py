@@ -1,6 +1,7 @@
 """Cases of the task that decides."""
 
 from tests.parity.cases.case import LONG, MIDDLE, SHORT, Call, Case
+from tests.tiny.media import picture
 
 REFUND = {"type": "noul", "instructions": "Is a refund requested?"}
 MEANT = {"type": "noul", "criteria": {"true": "praise", "false": None}}
@@ -30,4 +31,29 @@ CALLS: list[Call] = [
 CASES = (
     Case("decision", "decision", "llama_decider", CALLS, forwards=1),
     Case("decision-by-a-head", "decision", "jev_decider", CALLS, forwards=1),
+    Case(
+        "decision-with-images",
+        "decision",
+        "llava",
+        [
+            (
+                {
+                    "state": "it is img-1 here",
+                    "questions": {"tone": TONE},
+                    "assets": {"img-1": picture(40, 30, 1)},
+                },
+                {},
+            ),
+            ({"state": SHORT, "questions": {"tone": TONE}}, {}),
+            (
+                {
+                    "state": {"photo": "img-1"},
+                    "questions": {"urgent": URGENT},
+                    "assets": {"img-1": picture(50, 50, 2)},
+                },
+                {},
+            ),
+        ],
+        forwards=3,
+    ),
 )

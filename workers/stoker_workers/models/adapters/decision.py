@@ -29,8 +29,10 @@ class Decider(Adapter):
 
     def __init__(self, pipeline: Any, name: str, device: Device) -> None:
         super().__init__(pipeline, name, device)
-        self._reading = reading_of(self._model, pipeline.tokenizer)
         self._has_head = isinstance(self._model, DecisionMixin)
+        # The part that writes: the places that one for images knows are no limit to a text.
+        writer = self._model if self._has_head else self._model.get_decoder()
+        self._reading = reading_of(writer, pipeline.tokenizer)
         self._config = pipeline.decision_config
         if not self._has_head:
             check_head(Path(self._model.name_or_path), name)
