@@ -134,6 +134,8 @@ def pipeline_alone(task: str, folder: str) -> Any:
 
 
 def _talk(pipeline: Any, inputs: Any, given: Mapping[str, Any]) -> Any:
+    # These pipelines write into what they are given.
+    given = copy.deepcopy(given)
     if isinstance(inputs, dict):
         return pipeline(**inputs, **given)
     return pipeline(text=inputs, **given)

@@ -109,6 +109,7 @@ CASES = (
                 greedy(9, generation_mode="text", return_full_text=True),
             ),
             ([*ask("audio", sound(wave(0.7, 5)), SHORT), prefill("I hear")], greedy(10)),
+            ({"text": "<|AUDIO|> Name it.", "audio": sound(wave(0.6, 6))}, greedy(8)),
         ],
         forwards=1,
     ),
