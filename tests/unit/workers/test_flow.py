@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.model import Chunk, ModelKey, Prepared, WarmModel
 from stoker_workers.engine.window import Budget
 from tests.doubles.model import FakeModel, FakeModels
-from tests.doubles.store import payloads
+from tests.doubles.store import MemoryStore, payloads
 from tests.support.until import until
 
 
@@ -484,3 +485,30 @@ def test_a_pass_goes_on_while_nobody_can_say_who_is_canceled() -> None:
 
     assert told.withdrawn == {"asked"}
     assert isinstance(told.outcomes["steps=0.7"], Success)
+
+
+def test_a_result_that_needs_no_store_does_not_wait_for_one_that_does() -> None:
+    there = threading.Event()
+
+    class Slow(MemoryStore):
+        def put(self, data: bytes, **options: Any) -> str:
+            assert there.wait(20)
+            return super().put(data, **options)
+
+    told = Told()
+    flow = Flow(FakeModels(), payloads(Slow()), told, lambda _: Budget(tokens=1024))
+    for each in (delivery("draw=9"), delivery("quick")):
+        flow.accept(each)
+        flow._preprocess_next()
+    # Both in one batch, and so in one bunch.
+    flow._forward_next()
+    last = threading.Thread(target=flow._postprocess_next)
+    last.start()
+    until(lambda: "quick" in told.outcomes)
+    assert "draw=9" not in told.outcomes
+    there.set()
+    last.join(20)
+
+    outcome = told.outcomes["draw=9"]
+    assert isinstance(outcome, Success)
+    assert outcome.artifacts

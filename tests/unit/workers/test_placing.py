@@ -1,6 +1,7 @@
 """Where outputs go: what counts as large, what is in the store, and what happens without one."""
 
 import json
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from stoker_tasks.errors import StorageUnavailable
 from stoker_tasks.result import Artifact, reference, referenced
 from stoker_workers.engine.inputs import Inputs
 from stoker_workers.engine.model import ArtifactData, Output
-from stoker_workers.engine.outputs import Outputs, _at_most
+from stoker_workers.engine.outputs import Outputs, Placed, _at_most
 from tests.doubles.store import MemoryStore
 from tests.support.s3 import S3
 
@@ -29,6 +30,10 @@ def outputs(store: Any, limit: int = 100) -> Outputs:
     return Outputs(store, limit, Retention(usual=60, longest=600))
 
 
+def done(placed: "Placed | Future[Placed]") -> Placed:
+    return placed.result(60) if isinstance(placed, Future) else placed
+
+
 @given(VALUES)
 def test_the_guess_at_an_output_s_size_is_never_too_low(value: Any) -> None:
     assert _at_most(value) >= len(json.dumps(value))
@@ -38,7 +43,7 @@ def test_the_guess_at_an_output_s_size_is_never_too_low(value: Any) -> None:
 def test_what_is_over_the_limit_leaves_the_result(length: int, beside: bool) -> None:
     store = MemoryStore()
 
-    placed = outputs(store).place(Output("x" * length), 7)()
+    placed = done(outputs(store).place(Output("x" * length), 7))
 
     uri = referenced(placed.value)
     assert (uri is not None) is beside
@@ -61,7 +66,7 @@ def test_artifacts_are_kept_under_the_names_that_the_output_has_for_them() -> No
     store = MemoryStore()
     pictures = [ArtifactData(new_uri(), "image/png", bytes([n])) for n in range(20)]
 
-    placed = outputs(store).place(Output([each.uri for each in pictures], pictures), 9)()
+    placed = done(outputs(store).place(Output([each.uri for each in pictures], pictures), 9))
 
     assert placed.artifacts == tuple(
         Artifact(uri=p.uri, mime_type="image/png", size=1) for p in pictures
@@ -77,7 +82,7 @@ def test_without_its_store_an_output_may_be_tried_again(s3: S3) -> None:
 
     large, small = both.place(Output("x" * 200), 9), both.place(Output("x"), 9)
 
-    assert small().value == "x"
+    assert done(small).value == "x"
     with pytest.raises(StorageUnavailable) as failed:
-        large()
+        done(large)
     assert failed.value.retryable

@@ -38,6 +38,9 @@ _LOOK_SECONDS = 0.5
 # What the last stage is sent: work, a mark that somebody waits for, or the end of the line.
 _Done = Work | threading.Event | None
 
+# What becomes of an output: where it belongs now or in time, or why there is none.
+_Placing = Placed | Future[Placed] | StokerError
+
 
 class Models(Protocol):
     """Where the engine gets warm models."""
@@ -370,19 +373,25 @@ class Flow:
 
     def _postprocess_next(self) -> bool:
         bunch, end = _gather(self._done)
-        # All of them are on their way to their store before the first is waited for.
+        # All of them are on their way to the store before one is waited for, and those that need no
+        # store do not wait for it.
         placing = [(work, self._postprocess(work)) for work in bunch]
-        outcomes = [(work.delivery, self._outcome(work, placed)) for work, placed in placing]
-        if outcomes:
-            try:
-                self._outlet.finished(outcomes)
-            except Exception as error:  # noqa: BLE001 - unacknowledged, so it is delivered again
-                log_fault(logger, "outcomes could not be stored; they are delivered again", error)
+        self._finish([each for each in placing if not isinstance(each[1], Future)])
+        self._finish([each for each in placing if isinstance(each[1], Future)])
         if isinstance(end, threading.Event):
             end.set()
         return end is not None
 
-    def _postprocess(self, work: Work) -> Callable[[], Placed] | StokerError:
+    def _finish(self, placing: Sequence[tuple[Work, _Placing]]) -> None:
+        if not placing:
+            return
+        outcomes = [(work.delivery, self._outcome(work, placed)) for work, placed in placing]
+        try:
+            self._outlet.finished(outcomes)
+        except Exception as error:  # noqa: BLE001 - unacknowledged, so it is delivered again
+            log_fault(logger, "outcomes could not be stored; they are delivered again", error)
+
+    def _postprocess(self, work: Work) -> _Placing:
         """Make a job's output, and begin to put it where it belongs."""
         if work.error is not None:
             return work.error
@@ -397,14 +406,14 @@ class Flow:
         except Exception as error:  # noqa: BLE001 - a job's own postprocessing fails alone
             return _postprocessing_failed(error)
 
-    def _outcome(self, work: Work, placed: Callable[[], Placed] | StokerError) -> Outcome:
+    def _outcome(self, work: Work, placed: _Placing) -> Outcome:
         """Make a job's result, once its output is where it belongs."""
         if isinstance(placed, StokerError):
             return placed
         assert work.job is not None
         assert work.model is not None
         try:
-            output = placed()
+            output = placed.result() if isinstance(placed, Future) else placed
             if work.digest is not None and work.answer is None:
                 self._cached.note(work.digest, work.delivery.id)
         except Exception as error:  # noqa: BLE001 - as above

@@ -1,8 +1,7 @@
 """Where a job's output goes: into its result or, where it is large or binary, beside it."""
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -47,22 +46,21 @@ class Outputs:
         self.retention = retention
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="stoker-outputs")
 
-    def place(self, output: Output, seconds: int) -> Callable[[], Placed]:
-        """Begin to put an output where it belongs.
+    def place(self, output: Output, seconds: int) -> "Placed | Future[Placed]":
+        """Put an output where it belongs.
 
         Args:
             output: The output.
             seconds: How long its result is kept.
 
         Returns:
-            What waits until it is there. It raises `TooLarge` if the store does not take it, and
-            `StorageUnavailable` if the store does not answer.
+            The output as its result has it; if some of it goes to the store, in time. Then it may
+            raise `TooLarge`, if the store does not take it, and `StorageUnavailable`.
         """
         large = self._is_large(output.value)
         if not large and not output.artifacts:
-            placed = Placed(output.value)
-            return lambda: placed
-        return self._threads.submit(self._place, output, large, seconds).result
+            return Placed(output.value)
+        return self._threads.submit(self._place, output, large, seconds)
 
     def _place(self, output: Output, large: bool, seconds: int) -> Placed:
         artifacts = tuple(
