@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stoker_config.models_file import ModelEntry
+from stoker_tasks.catalog import CATALOG
 from stoker_tasks.errors import InvalidInput, UnknownModel, UnknownTask
 from stoker_workers.models.resolve import from_files, resolve, with_tasks
 from tests.tiny.fixture import TinyModel
@@ -163,3 +164,10 @@ def test_a_listed_model_gets_its_task_where_it_must_be_known(
     either = folder_of(tmp_path, {"architectures": ["XLMWithLMHeadModel"]})
     with pytest.raises(InvalidInput, match=r"models\.xlm: .* one of fill-mask, text-generation"):
         with_tasks("xlm", ModelEntry(model=str(either), preload=True))
+
+
+def test_every_task_can_be_told_from_a_card(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, {})
+    for task in CATALOG:
+        (folder / "README.md").write_text(f"---\npipeline_tag: {task}\n---\n")
+        assert from_files(folder).task == task
