@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from stoker_config import keys
@@ -52,6 +52,8 @@ class Serving:
         device: Such as `cpu` or `cuda:0`.
         states: Where each of its models stands.
         ready: Whether it takes jobs already.
+        meter: What its device has done since its start: batches, rows, tokens and padded tokens,
+            seconds busy, and seconds idle though a job was ready.
     """
 
     worker: str
@@ -63,6 +65,7 @@ class Serving:
     device: str
     states: tuple[ModelState, ...] = ()
     ready: bool = True
+    meter: dict[str, float] = field(default_factory=dict)
 
 
 class Registry:

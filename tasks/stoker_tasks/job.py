@@ -21,6 +21,7 @@ Metadata = Annotated[
     ],
     Field(max_length=16),
 ]
+Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")]
 IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -87,6 +88,8 @@ class Job(BaseModel):
         metadata: Up to 16 pairs of the caller's own (keys to 64, values to 512 characters), given
             back with the result.
         priority: `high`, `normal` or `low`: travels as the Celery message's priority.
+        tenant: On whose behalf it runs, up to 64 characters: tenants share a worker's device in
+            equal parts, and may be bounded in how many jobs they have waiting.
         webhook: Who is told of the job's start and end: a URL, or an object of `url`, `events` and
             `secret`.
         queue_timeout: Seconds from its submission within which it must be started.
@@ -112,6 +115,7 @@ class Job(BaseModel):
     parameters: Parameters = Field(default_factory=Parameters, repr=False)
     metadata: Metadata = Field(default_factory=dict, repr=False)
     priority: Priority = "normal"
+    tenant: Tenant | None = None
     webhook: WebhookInput | None = Field(default=None, repr=False)
     queue_timeout: Seconds | None = None
     run_timeout: Seconds | None = None

@@ -44,6 +44,9 @@ class Timing(_Frozen):
         postprocess_ms: From its last forward pass until its result was ready to be stored.
         batch: The ID of its (last) batch; equal for all jobs of one forward pass.
         batch_size: How many jobs that batch held.
+        release_reason: Why that batch was no larger: `drained` (nothing else waited that could have
+            joined it), `rows` or `tokens` (as many as it may have), or `padding` (what waited
+            differed too much in length).
         forwards: In how many forward passes its chunks took part.
         tokens: Its useful size along the padded axis: tokens of text, or as many pixels of an
             image or frames of a sound as cost about as much as a token.
@@ -59,6 +62,7 @@ class Timing(_Frozen):
     postprocess_ms: float = 0.0
     batch: str = ""
     batch_size: int = 0
+    release_reason: str = ""
     forwards: int = 0
     tokens: int = 0
     padded_tokens: int = 0

@@ -157,6 +157,7 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
             Payloads.open(settings, client, files.fetch, makers),
             outlet,
             lambda key: served.bound(key, budgets.of(key)),
+            budgets.overflowed,
         ),
         preload=lambda: warm.preload(served.preload),
         tasks=tuple(name for name in CATALOG if name not in lacking),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stoker_tasks.errors import InputFetchFailed, InvalidInput, StokerError
+from stoker_tasks.errors import InputFetchFailed, Internal, InvalidInput, StokerError
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey
 from stoker_workers.models.adapters.base import Adapter
@@ -331,3 +331,24 @@ def test_sampled_sequences_are_each_jobs_own(tiny: TinyModel) -> None:
         texts = [each["generated_text"] for each in output.value]
         assert len(texts) == 3
         assert all(text.startswith(job.inputs) for text in texts)
+
+
+def test_numbers_that_are_none_fail_the_row_that_has_them_alone(
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_model(tiny, "text-classification", "bert_classifier")
+    jobs = [make_job("text-classification", {"inputs": each}) for each in ("a", "b", "c")]
+    chunks = [model.preprocess(job, {}).chunks[0] for job in jobs]
+    forward = model._model.forward
+
+    def overflow(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
+        output.logits[1, 0] = float("nan")
+        return output
+
+    monkeypatch.setattr(model._model, "forward", overflow)
+    first, second, third = model.forward(chunks)
+    assert isinstance(second, Internal)
+    assert "NaN" in second.message
+    assert not isinstance(first, Internal)
+    assert not isinstance(third, Internal)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,9 @@ from stoker_workers.engine.window import Budget, Row, grow
 BUDGET = Budget(tokens=1024, rows=64, window=256, efficiency=0.9, overhead=16)
 
 
-def work(lengths: Sequence[int], model: str = "m", key: str = "", *, priority: int = 3) -> Work:
+def work(
+    lengths: Sequence[int], model: str = "m", key: str = "", *, priority: int = 3, tenant: str = ""
+) -> Work:
     delivery = Delivery(
         id="",
         celery_task="",
@@ -28,6 +31,7 @@ def work(lengths: Sequence[int], model: str = "m", key: str = "", *, priority: i
         handle=None,
     )
     made = Work(delivery, key=ModelKey("text-classification", model))
+    made.job = TextClassification(inputs="x", tenant=tenant or None)
     made.set_prepared(Prepared([Chunk({}, length, key) for length in lengths]))
     return made
 
@@ -36,6 +40,11 @@ def rows(lengths: Sequence[int]) -> list[Row]:
     made = work(lengths)
     assert made.prepared is not None
     return [Row(made, at, chunk, at) for at, chunk in enumerate(made.prepared.chunks)]
+
+
+def form(batcher: Batcher) -> list[Row]:
+    batch = batcher.form()
+    return batch.rows if batch else []
 
 
 def padded(batch: Sequence[Row]) -> int:
@@ -50,7 +59,7 @@ def useful(batch: Sequence[Row]) -> int:
 def test_a_batch_holds_the_oldest_and_stays_within_its_budget(lengths: list[int]) -> None:
     window = rows(lengths)
 
-    batch = grow(window, BUDGET)
+    batch = grow(window, BUDGET).rows
 
     assert window[0] in batch
     assert len(batch) <= BUDGET.rows
@@ -60,16 +69,16 @@ def test_a_batch_holds_the_oldest_and_stays_within_its_budget(lengths: list[int]
 
 
 def test_equal_lengths_fill_the_budget() -> None:
-    assert len(grow(rows([16] * 256), BUDGET)) == 64
-    assert len(grow(rows([32] * 256), BUDGET)) == 32
+    assert len(grow(rows([16] * 256), BUDGET).rows) == 64
+    assert len(grow(rows([32] * 256), BUDGET).rows) == 32
 
 
 def test_a_row_over_the_budget_runs_alone() -> None:
-    assert useful(grow(rows([5000, 5000, 4999]), BUDGET)) == 5000
+    assert useful(grow(rows([5000, 5000, 4999]), BUDGET).rows) == 5000
 
 
 def test_neighbours_in_length_are_chosen_not_neighbours_in_time() -> None:
-    batch = grow(rows([30, 500, 31, 2, 29, 400, 30]), BUDGET)
+    batch = grow(rows([30, 500, 31, 2, 29, 400, 30]), BUDGET).rows
 
     assert sorted(row.chunk.length for row in batch) == [29, 30, 30, 31]
 
@@ -82,7 +91,7 @@ def test_a_sorted_window_wastes_far_less_than_order_of_arrival() -> None:
         batcher.add(work([length]))
     batches = []
     while len(batcher):
-        batches.append(batcher.form())
+        batches.append(form(batcher))
 
     mean = len(lengths) // len(batches)
     by_arrival = [lengths[at : at + mean] for at in range(0, len(lengths), mean)]
@@ -101,7 +110,7 @@ def test_each_batch_takes_the_oldest_row() -> None:
         batcher.add(each)
     left = list(works)
     while left:
-        batch = batcher.form()
+        batch = form(batcher)
         assert left[0] in [row.work for row in batch]
         taken = {id(row.work) for row in batch}
         left = [each for each in left if id(each) not in taken]
@@ -116,7 +125,7 @@ def test_a_higher_priority_seeds_the_batch_and_lower_ones_may_join_it() -> None:
     high = work([10], priority=0)
     batcher.add(high)
 
-    batch = batcher.form()
+    batch = form(batcher)
 
     assert batch[0].work is high or high in [row.work for row in batch]
     assert len(batch) == 6
@@ -131,7 +140,7 @@ def test_the_lowest_priority_gets_a_turn_however_much_is_above_it() -> None:
         for _ in range(3):
             batcher.add(work([10], priority=0))
         turns += 1
-        if batcher.form()[0].work is low:
+        if form(batcher)[0].work is low:
             break
         assert turns < 10
     assert turns == 10
@@ -147,11 +156,11 @@ def test_backlogged_models_get_equal_device_time_whatever_they_cost_and_send() -
             if len(batcher) < 4000:
                 for _ in range(jobs):
                     batcher.add(work([10], model=model))
-        batch = batcher.form()
+        batch = form(batcher)
         assert batch[0].work.key is not None
         model = batch[0].work.key.model
         used[model] += cost[model]
-        batcher.charge(batch[0].work.key, cost[model])
+        batcher.charge(batch, cost[model])
         assert max(used.values()) - min(used.values()) <= 2 * max(cost.values())
 
 
@@ -160,16 +169,16 @@ def test_a_model_that_was_idle_has_saved_up_no_claim() -> None:
     for _ in range(100):
         batcher.add(work([10], model="busy"))
     for _ in range(50):
-        batcher.charge(batcher.form()[0].work.key, 1.0)  # type: ignore[arg-type]
+        batcher.charge(form(batcher), 1.0)
     for _ in range(100):
         batcher.add(work([10], model="late"))
 
     turns = []
     for _ in range(20):
-        [row] = batcher.form()
+        [row] = form(batcher)
         assert row.work.key is not None
         turns.append(row.work.key.model)
-        batcher.charge(row.work.key, 1.0)
+        batcher.charge([row], 1.0)
 
     assert turns.count("late") == 10
 
@@ -178,7 +187,7 @@ def test_only_rows_of_one_model_and_one_key_share_a_batch() -> None:
     batcher = Batcher(lambda _: BUDGET)
     for at in range(12):
         batcher.add(work([10], model=f"m{at % 2}", key=f"k{at % 3}"))
-    while batch := batcher.form():
+    while batch := form(batcher):
         assert len({(row.work.key, row.chunk.key) for row in batch}) == 1
         assert len(batch) == 2
 
@@ -187,7 +196,7 @@ def test_rows_of_one_job_may_spread_over_batches_and_none_is_lost() -> None:
     batcher = Batcher(lambda _: Budget(tokens=64, rows=4))
     many = work([10] * 9)
     batcher.add(many)
-    positions = [row.position for batch in iter(batcher.form, []) for row in batch]
+    positions = [row.position for batch in iter(lambda: form(batcher), []) for row in batch]
     assert sorted(positions) == list(range(9))
 
 
@@ -200,7 +209,7 @@ def test_every_other_batch_is_seeded_by_the_row_whose_time_runs_out_next() -> No
     for made in waiting:
         batcher.add(made)
 
-    order = [waiting.index(batcher.form()[0].work) for _ in range(6)]
+    order = [waiting.index(form(batcher)[0].work) for _ in range(6)]
 
     assert order == [0, 5, 1, 4, 2, 3]
 
@@ -212,4 +221,45 @@ def test_a_time_that_runs_out_lends_no_priority() -> None:
     for made in (first, second, low):
         batcher.add(made)
 
-    assert [batcher.form()[0].work for _ in range(3)] == [first, second, low]
+    assert [form(batcher)[0].work for _ in range(3)] == [first, second, low]
+
+
+def test_backlogged_tenants_get_equal_device_time_whatever_they_send() -> None:
+    batcher = Batcher(lambda _: Budget(tokens=40, rows=4))
+    sends = {"loud": (50, 10), "long": (10, 40), "quiet": (2, 10)}
+    used = dict.fromkeys(sends, 0)
+    for _ in range(120):
+        for tenant, (jobs, length) in sends.items():
+            for _ in range(jobs):
+                batcher.add(work([length], tenant=tenant))
+        batch = form(batcher)
+        for row in batch:
+            assert row.work.job is not None
+            used[row.work.job.tenant or ""] += row.chunk.length
+        batcher.charge(batch, sum(row.chunk.length for row in batch))
+        assert max(used.values()) - min(used.values()) <= 2 * 40
+
+
+def test_a_quiet_tenants_job_is_in_the_next_batch_but_one_however_much_waits_of_another() -> None:
+    batcher = Batcher(lambda _: Budget(tokens=40, rows=4))
+    for _ in range(5000):
+        batcher.add(work([10], tenant="loud"))
+    for _ in range(7):
+        batcher.charge(form(batcher), 1.0)
+    quiet = work([10], tenant="quiet")
+    batcher.add(quiet)
+
+    assert quiet in [row.work for _ in range(2) for row in form(batcher)]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "budget", "reason"),
+    [
+        ([5, 6, 7], BUDGET, "drained"),
+        ([5] * 9, Budget(tokens=1024, rows=4), "rows"),
+        ([5] * 9, Budget(tokens=20, rows=64), "tokens"),
+        ([5, 400], BUDGET, "padding"),
+    ],
+)
+def test_a_batch_says_why_it_is_no_larger(lengths: list[int], budget: Budget, reason: str) -> None:
+    assert grow(rows(lengths), budget).reason == reason

@@ -512,3 +512,39 @@ def test_a_result_that_needs_no_store_does_not_wait_for_one_that_does() -> None:
     outcome = told.outcomes["draw=9"]
     assert isinstance(outcome, Success)
     assert outcome.artifacts
+
+
+def test_the_meter_counts_batches_and_time_idle_with_work_at_hand() -> None:
+    told = Told()
+    with running(told) as flow:
+        for words in ("sleep=0.3 first", "one", "two", "three"):
+            flow.accept(delivery(words))
+        until(lambda: len(told.outcomes) == 4)
+        counts = flow.meter.read()
+
+    assert counts["rows"] == 4
+    assert counts["released_drained"] == counts["batches"]
+    assert counts["busy_s"] >= 0.3
+    # While a pass runs, what waits for its end does not wait for an idle device.
+    assert counts["idle_with_work_s"] < counts["busy_s"]
+    timings = [each.timing for each in told.outcomes.values() if isinstance(each, Success)]
+    assert {each.release_reason for each in timings} == {"drained"}
+
+
+def test_what_does_not_fit_into_memory_is_told_with_its_size() -> None:
+    told, sizes = Told(), []
+    flow = Flow(
+        FakeModels(),
+        payloads(),
+        told,
+        lambda _: Budget(tokens=1024),
+        lambda key, tokens: sizes.append((key.task, tokens)),
+    )
+    for words in ("oom=2 a", "oom=2 b", "oom=2 c", "oom=2 d"):
+        flow.accept(delivery(words))
+    flow.start()
+    until(lambda: len(told.outcomes) == 4)
+    assert flow.stop(10)
+
+    assert all(isinstance(outcome, Success) for outcome in told.outcomes.values())
+    assert all(task == "text-classification" and tokens >= 6 for task, tokens in sizes)

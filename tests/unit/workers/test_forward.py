@@ -55,7 +55,7 @@ def outcome(model: Model, lengths: Sequence[int]) -> dict[int, Any]:
     )
     rows = [Row(Work(delivery), at, Chunk({}, length), at) for at, length in enumerate(lengths)]
     given: dict[int, Any] = {}
-    for each in run(model, rows, lambda rows: [False] * len(rows)):
+    for each in run(model, rows, lambda rows: [False] * len(rows), lambda _: None):
         for row, output in zip(each.rows, each.outputs, strict=True):
             assert row.position not in given
             given[row.position] = output

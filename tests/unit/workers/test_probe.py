@@ -115,3 +115,16 @@ def test_a_file_that_makes_no_sense_costs_only_a_probe(tmp_path: Path, text: str
     budgets.learn(KEY, "m", lambda: Learned(tokens=512, overhead=7))
 
     assert budgets.of(KEY).tokens == 512
+
+
+def test_a_batch_that_did_not_fit_halves_what_is_tried_next() -> None:
+    budgets = Budgets(Budget(tokens=1024))
+
+    budgets.overflowed(KEY, 1000)
+    assert budgets.of(KEY).tokens == 500
+    budgets.overflowed(KEY, 480)
+    assert budgets.of(KEY).tokens == 240
+    # Half a batch of the first one, which did not fit either, says nothing new.
+    budgets.overflowed(KEY, 900)
+    assert budgets.of(KEY).tokens == 240
+    assert budgets.of(ModelKey("text-classification", "other")).tokens == 1024

@@ -181,6 +181,7 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 device=self.engine.device,
                 states=self.engine.control.states() if self.engine.control else (),
                 ready=self.ready,
+                meter=self.engine.flow.meter.read(),
             )
 
     return EngineStep

@@ -1,54 +1,73 @@
 """Chooses which waiting rows share the next forward pass.
 
 A batch is formed only when the device is free, so it holds what has come in meanwhile. Its seed is
-chosen in three steps:
+chosen in four steps:
 
 1. the priority: the highest that waits, but now and then the lowest, so that it never starves;
 2. the model: the one that has had the device for the shortest time, so that a busy model takes
    nothing from a quiet one (virtual device-seconds, as in fair queueing);
-3. the row: the oldest, and every other time the one whose time runs out next.
+3. the tenant: likewise;
+4. the row: the oldest, and every other time the one whose time runs out next.
 
-From the rows that may share a pass with the seed, sorted by length, its neighbours join it.
+From the rows that may share a pass with the seed, sorted by length, its neighbours join it. They
+are looked for among as many of each tenant's.
 """
 
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator
-from itertools import islice
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import islice, zip_longest
 from math import inf
 from typing import Final
 
 from stoker_workers.engine.delivery import Work
 from stoker_workers.engine.model import ModelKey
-from stoker_workers.engine.window import Budget, Row, grow
+from stoker_workers.engine.shares import Shares
+from stoker_workers.engine.window import Batch, Budget, Row, grow
 
 # Every so many batches one is seeded by the lowest priority that waits.
 _LOW_TURN: Final = 10
 
+Share = Callable[[str], float]
+
 
 class _Kind:
-    """The rows that may share a forward pass, by priority and in order of arrival."""
+    """The rows that may share a forward pass, by priority and tenant, in order of arrival."""
 
     def __init__(self, model: ModelKey) -> None:
         self.model = model
-        self.lines: dict[int, deque[Row]] = {}
+        self.lines: dict[int, dict[str, deque[Row]]] = {}
 
-    def add(self, priority: int, row: Row) -> None:
-        self.lines.setdefault(priority, deque()).append(row)
+    def add(self, row: Row) -> None:
+        work = row.work
+        lines = self.lines.setdefault(work.delivery.priority, {})
+        lines.setdefault(work.tenant, deque()).append(row)
 
-    def rows(self, first: int) -> Iterator[Row]:
-        """Go through all rows, those of one priority first, then from the highest down."""
-        yield from self.lines[first]
-        for priority in sorted(self.lines):
-            if priority != first:
-                yield from self.lines[priority]
+    def oldest(self, priority: int) -> int:
+        """Give the arrival of the oldest row of a priority."""
+        return min(line[0].arrival for line in self.lines[priority].values())
 
-    def take(self, rows: list[Row]) -> None:
+    def rows(self, first: int, share: Share) -> Iterator[Row]:
+        """Go through all rows, those of one priority first, then from the highest down.
+
+        Within a priority the tenants take turns, the one that has had least first.
+        """
+        others = [priority for priority in sorted(self.lines) if priority != first]
+        for priority in (first, *others):
+            lines = sorted(
+                self.lines[priority].values(),
+                key=lambda line: (share(line[0].work.tenant), line[0].arrival),
+            )
+            for turn in zip_longest(*lines):
+                yield from (row for row in turn if row is not None)
+
+    def take(self, rows: Sequence[Row]) -> None:
         taken = set(map(id, rows))
-        for priority in {row.work.delivery.priority for row in rows}:
-            left = deque(row for row in self.lines[priority] if id(row) not in taken)
-            if left:
-                self.lines[priority] = left
-            else:
+        for priority, tenant in {(row.work.delivery.priority, row.work.tenant) for row in rows}:
+            lines = self.lines[priority]
+            lines[tenant] = deque(row for row in lines[tenant] if id(row) not in taken)
+            if not lines[tenant]:
+                del lines[tenant]
+            if not lines:
                 del self.lines[priority]
 
 
@@ -62,59 +81,64 @@ class Batcher:
     def __init__(self, budget_of: Callable[[ModelKey], Budget]) -> None:
         self._budget_of = budget_of
         self._kinds: dict[Hashable, _Kind] = {}
-        self._used: dict[ModelKey, float] = {}
+        self._models: Shares[ModelKey] = Shares()
+        self._tenants: Shares[str] = Shares()
+        self._waiting = 0
         self._arrivals = 0
         self._batches = 0
 
     def __len__(self) -> int:
-        return sum(len(line) for kind in self._kinds.values() for line in kind.lines.values())
+        return self._waiting
 
     def add(self, work: Work) -> None:
         """Let a preprocessed job's rows wait."""
         assert work.prepared is not None
         assert work.key is not None
         self._arrivals += 1
-        self._join(work.key)
+        count = len(work.prepared.chunks)
+        self._waiting += count
+        self._models.join(work.key, count)
+        self._tenants.join(work.tenant, count)
         for position, chunk in enumerate(work.prepared.chunks):
             # A suspect is of a kind of its own.
             name = (work.key, chunk.key, id(work) if work.alone else None)
             kind = self._kinds.setdefault(name, _Kind(work.key))
-            kind.add(work.delivery.priority, Row(work, position, chunk, self._arrivals))
+            kind.add(Row(work, position, chunk, self._arrivals))
 
-    def form(self) -> list[Row]:
-        """Take the rows of the next forward pass; an empty list if none wait."""
+    def form(self) -> Batch | None:
+        """Take the rows of the next forward pass; None if none wait."""
         if not self._kinds:
-            return []
+            return None
         self._batches += 1
         waiting = {priority for kind in self._kinds.values() for priority in kind.lines}
         low_turn = self._batches % _LOW_TURN == 0
         priority = max(waiting) if low_turn else min(waiting)
         name, kind = min(
             ((name, kind) for name, kind in self._kinds.items() if priority in kind.lines),
-            key=lambda each: (self._used[each[1].model], each[1].lines[priority][0].arrival),
+            key=lambda each: (self._models.of(each[1].model), each[1].oldest(priority)),
         )
         budget = self._budget_of(kind.model)
-        window = list(islice(kind.rows(priority), budget.window))
+        window = list(islice(kind.rows(priority, self._tenants.of), budget.window))
         if self._batches % 2 == 0:
             _hurry(window, priority)
-        chosen = grow(window, budget)
-        kind.take(chosen)
+        batch = grow(window, budget)
+        kind.take(batch.rows)
         if not kind.lines:
             del self._kinds[name]
-        return chosen
+        self._waiting -= len(batch.rows)
+        self._models.leave(kind.model, len(batch.rows))
+        for tenant, count in Counter(row.work.tenant for row in batch.rows).items():
+            self._tenants.leave(tenant, count)
+        return batch
 
-    def charge(self, model: ModelKey, seconds: float) -> None:
-        """Count device time for a model: what it has had decides when its turn comes."""
-        self._used[model] = self._used.get(model, 0.0) + seconds
-
-    def _join(self, model: ModelKey) -> None:
-        """Let a model in that had nothing waiting: it has saved up no claim to the device."""
-        active = {kind.model for kind in self._kinds.values()}
-        if model not in active:
-            floor = min((self._used[each] for each in active), default=0.0)
-            self._used[model] = max(self._used.get(model, 0.0), floor)
-            # Models of the past are forgotten with the next one that comes.
-            self._used = {each: self._used[each] for each in active | {model}}
+    def charge(self, rows: Sequence[Row], seconds: float) -> None:
+        """Count a batch's device time: what each has had decides when its turn comes."""
+        key = rows[0].work.key
+        assert key is not None
+        self._models.charge(key, seconds)
+        total = sum(row.chunk.length for row in rows)
+        for row in rows:
+            self._tenants.charge(row.work.tenant, seconds * row.chunk.length / total)
 
 
 def _hurry(window: list[Row], priority: int) -> None:

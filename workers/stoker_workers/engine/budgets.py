@@ -29,13 +29,26 @@ class Budgets:
         self._file = file
         self._lock = threading.Lock()
         self._learned: dict[ModelKey, Learned] = {}
+        self._caps: dict[ModelKey, int] = {}
+
+    def overflowed(self, model: ModelKey, tokens: int) -> None:
+        """Note that a batch of so many padded tokens did not fit into memory: half is tried next.
+
+        It is forgotten with the process: what else was in memory may be gone by then.
+        """
+        with self._lock:
+            cap = max(1, min(tokens // 2, self._caps.get(model, tokens)))
+            self._caps[model] = cap
+        logger.warning("%s: a batch did not fit into memory; at most %d tokens", model.model, cap)
 
     def of(self, model: ModelKey) -> Budget:
         """Give a model's budget."""
         with self._lock:
-            learned = self._learned.get(model)
-        if learned is None:
-            return self._default
+            learned, cap = self._learned.get(model), self._caps.get(model)
+        budget = self._default if learned is None else self._within(learned)
+        return budget if cap is None else replace(budget, tokens=min(budget.tokens, cap))
+
+    def _within(self, learned: Learned) -> Budget:
         # A probe that was disturbed by its neighbours on the machine must not spoil all batches.
         usual = self._default
         return replace(

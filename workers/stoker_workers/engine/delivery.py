@@ -114,9 +114,15 @@ class Work:
     forward_s: float = 0.0
     batch: str = ""
     batch_size: int = 0
+    release_reason: str = ""
     forwards: int = 0
     tokens: int = 0
     padded_tokens: int = 0
+
+    @property
+    def tenant(self) -> str:
+        """Whose job it is; all that name nobody are one tenant's."""
+        return (self.job.tenant if self.job else None) or ""
 
     @property
     def due(self) -> float:
@@ -138,6 +144,7 @@ class Work:
             postprocess_ms=round((time.monotonic() - self.forwarded) * _MS, 3),
             batch=self.batch,
             batch_size=self.batch_size,
+            release_reason=self.release_reason,
             forwards=self.forwards,
             tokens=self.tokens,
             padded_tokens=self.padded_tokens,

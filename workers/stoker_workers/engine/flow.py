@@ -23,10 +23,11 @@ from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.delivery import Delivery, Outcome, Outlet, Work
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.forward import DeviceFault, Pass, run
+from stoker_workers.engine.meter import Meter
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.outputs import Placed
 from stoker_workers.engine.payloads import Payloads
-from stoker_workers.engine.window import Budget, Row
+from stoker_workers.engine.window import Batch, Budget, Row
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,10 @@ class Flow:
         payloads: Reads inputs, and puts outputs where they belong.
         outlet: Where outcomes go.
         budget_of: Says how large a batch of a model may grow.
+        overflowed: Is told of a batch of so many padded tokens that did not fit into memory.
+
+    Attributes:
+        meter: What the device has done.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Flow:
         payloads: Payloads,
         outlet: Outlet,
         budget_of: Callable[[ModelKey], Budget],
+        overflowed: Callable[[ModelKey, int], None] = lambda _model, _tokens: None,
     ) -> None:
         self._models = models
         self._inputs = payloads.inputs
@@ -76,6 +82,8 @@ class Flow:
         self._outlet = outlet
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
         self._batcher = Batcher(budget_of)
+        self._overflowed = overflowed
+        self.meter = Meter()
         self._ready = threading.Condition()
         self._done: SimpleQueue[_Done] = SimpleQueue()
         self._stopping = False
@@ -258,13 +266,15 @@ class Flow:
                 self._ready.wait()
             if self._stopping:
                 return False
-            rows = self._batcher.form()
+            batch = self._batcher.form()
+        assert batch is not None
+        rows = batch.rows
         try:
             if rows[0].work.alone:
                 self._settle()
             rows = self._still_wanted(rows)
             if rows:
-                self._forward(rows)
+                self._forward(batch, rows)
         except DeviceFault as error:
             # The stage ends here; `trouble` tells, and whoever watches ends the process.
             log_fault(logger, "the device is lost", error)
@@ -299,7 +309,7 @@ class Flow:
                 work.error = Canceled("the job was dropped before it was started")
         return [row for row in rows if row.work.error is None]
 
-    def _forward(self, rows: list[Row]) -> None:
+    def _forward(self, batch: Batch, rows: list[Row]) -> None:
         works = _works(rows)
         model = works[0].model
         assert model is not None
@@ -309,18 +319,25 @@ class Flow:
             work.started = now
             self._begun[work] = None
         self._outlet.started([work.delivery for work in fresh])
-        batch = uuid4().hex[:12]
+        name = uuid4().hex[:12]
         for work in works:
-            work.batch, work.batch_size = batch, len(works)
-        self._busy_since = self._looked = now
+            work.batch, work.batch_size, work.release_reason = name, len(works), batch.reason
+        self._busy_since = self._looked = began = time.monotonic()
+        self.meter.began(rows, began)
         try:
-            for each in run(model, rows, self._ended):
+            for each in run(model, rows, self._ended, self._too_large):
                 self._keep(each)
         finally:
             self._busy_since = None
-        assert works[0].key is not None
+        done = time.monotonic()
+        self.meter.ended(batch, rows, began, done)
         with self._ready:
-            self._batcher.charge(works[0].key, time.monotonic() - now)
+            self._batcher.charge(rows, done - began)
+
+    def _too_large(self, rows: Sequence[Row]) -> None:
+        key = rows[0].work.key
+        assert key is not None
+        self._overflowed(key, len(rows) * max(row.chunk.length for row in rows))
 
     def _ended(self, rows: Sequence[Row]) -> list[bool]:
         """Say between two steps of a pass which of its rows need not go on."""

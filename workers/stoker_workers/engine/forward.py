@@ -59,7 +59,10 @@ def is_device_fault(error: BaseException) -> bool:
 
 
 def run(
-    model: WarmModel, rows: Sequence[Row], ended: Callable[[Sequence[Row]], list[bool]]
+    model: WarmModel,
+    rows: Sequence[Row],
+    ended: Callable[[Sequence[Row]], list[bool]],
+    overflowed: Callable[[Sequence[Row]], None],
 ) -> Iterator[Pass]:
     """Run rows of one kind, together if that works, in halves if it does not.
 
@@ -71,6 +74,7 @@ def run(
         model: The rows' model.
         rows: At least one row.
         ended: Says, between two steps of a pass, which of its rows need not go on.
+        overflowed: Is told of rows that did not fit into memory together.
 
     Yields:
         The passes that succeeded, and one for each row that failed alone.
@@ -95,10 +99,12 @@ def run(
         ) from fault
     # Outside the handler: its traceback would keep the failed pass's tensors in memory.
     if len(rows) > 1:
+        if is_out_of_memory(fault):
+            overflowed(rows)
         middle = len(rows) // 2
         del fault
-        yield from run(model, rows[:middle], ended)
-        yield from run(model, rows[middle:], ended)
+        yield from run(model, rows[:middle], ended, overflowed)
+        yield from run(model, rows[middle:], ended, overflowed)
     else:
         yield Pass(rows, [_blame(fault, rows[0])], time.monotonic() - began)
 

@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from stoker_workers.engine.delivery import Work
 from stoker_workers.engine.model import Chunk
+
+# Why a batch is no larger: nothing else waits that could join it; it has as many rows, or as many
+# tokens, as it may have; or all that waits differs too much in length.
+Reason = Literal["drained", "rows", "tokens", "padding"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,20 @@ class Row:
     arrival: int
 
 
-def grow(window: Sequence[Row], budget: Budget) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The rows of one forward pass.
+
+    Attributes:
+        rows: At least one.
+        reason: Why there are not more.
+    """
+
+    rows: list[Row]
+    reason: Reason
+
+
+def grow(window: Sequence[Row], budget: Budget) -> Batch:
     """Choose a batch around the first row of a window.
 
     Args:
@@ -57,6 +75,7 @@ def grow(window: Sequence[Row], budget: Budget) -> list[Row]:
     low = high = order.index(0)
     lengths = [window[index].chunk.length for index in order]
     longest = useful = lengths[low]
+    reason: Reason = "rows"
     while high - low + 1 < budget.rows:
         count = high - low + 1
         # In padding, a shorter neighbour costs its own, a longer one everybody's.
@@ -67,10 +86,12 @@ def grow(window: Sequence[Row], budget: Budget) -> list[Row]:
         elif longer is not None:
             taken, width, grown = high + 1, lengths[high + 1], (low, high + 1)
         else:
+            reason = "drained"
             break
         padded, with_it = (count + 1) * width, useful + lengths[taken]
         cheap = padded - with_it <= budget.overhead or with_it >= budget.efficiency * padded
         if padded > budget.tokens or not cheap:
+            reason = "padding" if padded <= budget.tokens else "tokens"
             break
         (low, high), longest, useful = grown, width, with_it
-    return [window[order[at]] for at in range(low, high + 1)]
+    return Batch([window[order[at]] for at in range(low, high + 1)], reason)

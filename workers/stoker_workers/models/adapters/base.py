@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
-from stoker_tasks.errors import InvalidInput, StokerError
+from stoker_tasks.errors import Internal, InvalidInput, StokerError
 from stoker_tasks.job import Job
 from stoker_workers.engine.forward import is_out_of_memory
 from stoker_workers.engine.model import Chunk, Ended, Output, Prepared
@@ -120,7 +120,7 @@ class Adapter(ABC):
         self._ended = ended
         try:
             with torch.inference_mode():
-                return self._forward(chunks)
+                return [self._checked(each) for each in self._forward(chunks)]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -130,6 +130,17 @@ class Adapter(ABC):
         # Only here, outside the handler, is nothing left that holds the pass's tensors.
         self._device.release_memory()
         raise MemoryError(f"{len(chunks)} rows do not fit into the memory of {self._device.name}")
+
+    def _checked(self, output: Any) -> Any:
+        """Give a row's output, or the error of a row whose numbers are none."""
+        values = output.values() if isinstance(output, Mapping) else ()
+        for value in values:
+            if isinstance(value, torch.Tensor) and bool(torch.isnan(value).any()):
+                return Internal(
+                    f"{self.name} gave numbers that are none (NaN) for this job: in half precision "
+                    "a model may overflow; have it loaded in float32 (dtype in the models file)"
+                )
+        return output
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
         """Turn the outputs of all of a job's rows, in their order, into the job's output."""
