@@ -25,9 +25,15 @@ from stoker_tasks.errors import (
 )
 from stoker_tasks.job import Job
 from stoker_tasks.result import Success
+from stoker_workers.engine.batcher import Batcher
 from stoker_workers.engine.delivery import Delivery, Outcome, Work
+from stoker_workers.engine.finishing import Finishing
 from stoker_workers.engine.flow import Flow
+from stoker_workers.engine.line import Line
+from stoker_workers.engine.meter import Meter
 from stoker_workers.engine.model import Chunk, ModelKey, Prepared, WarmModel
+from stoker_workers.engine.preparing import Preparing
+from stoker_workers.engine.running import Running
 from stoker_workers.engine.window import Budget
 from tests.doubles.model import FakeModel, FakeModels
 from tests.doubles.store import MemoryStore, payloads
@@ -93,6 +99,21 @@ def running(told: Told, models: FakeModels | None = None) -> Iterator[Flow]:
     flow.start()
     yield flow
     assert flow.stop(10)
+
+
+def stages(
+    told: Told, models: FakeModels, *deliveries: Delivery, store: MemoryStore | None = None
+) -> tuple[Preparing, Running, Finishing]:
+    """Give the stages of a line that deliveries have come to, for a test to take each step."""
+    line = Line(Batcher(lambda _: Budget(tokens=1024)))
+    for each in deliveries:
+        line.inbox.put(Work(each))
+    data = payloads(store)
+    return (
+        Preparing(line, models, data, told),
+        Running(line, told, Meter(), lambda _model, _tokens: None),
+        Finishing(line, data, told),
+    )
 
 
 def test_each_delivery_has_one_outcome() -> None:
@@ -255,13 +276,12 @@ def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
         def forward(self, chunks, ended=None):  # type: ignore[no-untyped-def]
             raise KeyboardInterrupt  # what no handler of a pass expects
 
-    told = Told()
-    flow = Flow(FakeModels(Broken()), payloads(), told, lambda _: Budget(tokens=1024))
-    flow._preprocess(Work(delivery("x")))
+    preparing, running, _ = stages(Told(), FakeModels(Broken()), delivery("x"))
+    assert preparing.next()
     with pytest.raises(KeyboardInterrupt):
-        flow._forward_next()
+        running.next()
 
-    assert flow._busy_since is None
+    assert running.busy_since is None
 
 
 def test_stopping_takes_no_longer_than_it_is_given() -> None:
@@ -495,14 +515,13 @@ def test_a_result_that_needs_no_store_does_not_wait_for_one_that_does() -> None:
             assert there.wait(20)
             return super().put(data, **options)
 
-    told = Told()
-    flow = Flow(FakeModels(), payloads(Slow()), told, lambda _: Budget(tokens=1024))
-    for each in (delivery("draw=9"), delivery("quick")):
-        flow.accept(each)
-        flow._preprocess_next()
+    told, jobs = Told(), (delivery("draw=9"), delivery("quick"))
+    preparing, running, finishing = stages(told, FakeModels(), *jobs, store=Slow())
+    assert preparing.next()
+    assert preparing.next()
     # Both in one batch, and so in one bunch.
-    flow._forward_next()
-    last = threading.Thread(target=flow._postprocess_next)
+    assert running.next()
+    last = threading.Thread(target=finishing.next)
     last.start()
     until(lambda: "quick" in told.outcomes)
     assert "draw=9" not in told.outcomes

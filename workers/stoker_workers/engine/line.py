@@ -1,0 +1,72 @@
+"""What the stages of the line share: the queues between them, the rows that wait, who has begun."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from stoker_tasks.errors import StokerError
+from stoker_workers.engine.batcher import Batcher
+from stoker_workers.engine.delivery import Work
+from stoker_workers.engine.window import Batch, Row
+
+# What the last stage is sent: work, a mark that somebody waits for, or the end of the line.
+Done = Work | threading.Event | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The places of one line where jobs are between two stages. Safe for threads.
+
+    Attributes:
+        batcher: The rows that wait for the device; only this class touches it.
+        inbox: What the first stage is sent: work, or None for the end of the line.
+        done: What the last stage is sent.
+        begun: The jobs of which a forward pass has begun, until they are sent on.
+        stopping: Set once no further batch may begin.
+    """
+
+    batcher: Batcher
+    inbox: SimpleQueue[Work | None] = field(default_factory=SimpleQueue)
+    done: SimpleQueue[Done] = field(default_factory=SimpleQueue)
+    begun: dict[Work, None] = field(default_factory=dict)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _ready: threading.Condition = field(default_factory=threading.Condition, init=False)
+
+    def wait(self, work: Work) -> None:
+        """Let a preprocessed job's rows wait for the device."""
+        with self._ready:
+            self.batcher.add(work)
+            self._ready.notify_all()
+
+    def next_batch(self) -> Batch | None:
+        """Wait until there are rows, and take those of the next pass; None if it is stopping."""
+        with self._ready:
+            while not len(self.batcher) and not self.stopping.is_set():
+                self._ready.wait()
+            if self.stopping.is_set():
+                return None
+            return self.batcher.form()
+
+    def charge(self, rows: Sequence[Row], seconds: float) -> None:
+        """Count a batch's device time."""
+        with self._ready:
+            self.batcher.charge(rows, seconds)
+
+    def fail(self, work: Work, error: StokerError) -> None:
+        """End a job with an error, unless it has one already."""
+        if work.error is None:
+            work.error = error
+            self.send_on(work)
+
+    def send_on(self, work: Work) -> None:
+        """Send a job to the last stage: no pass of it is to come."""
+        self.begun.pop(work, None)
+        self.done.put(work)
+
+    def stop(self) -> None:
+        """Have the first two stages end; a batch that runs is finished first."""
+        with self._ready:
+            self.stopping.set()
+            self._ready.notify_all()
+        self.inbox.put(None)
