@@ -96,7 +96,7 @@ def test_a_quiet_model_gets_more_of_the_device_than_first_in_first_out_gives_it(
     }
 
     assert share["first in, first out"] == pytest.approx(1 / 11, abs=0.02)
-    assert share["default"] > 1.5 * share["first in, first out"]
+    assert share["batches of 8"] > 1.5 * share["first in, first out"]
 
 
 def test_each_event_reaches_a_receiver_that_fails_and_hangs(
