@@ -12,9 +12,10 @@ from stoker_tasks.wire import to_kwargs
 WAITING_SECONDS: Final = 90 * DAY
 
 
-def digest_of(key: str) -> str:
-    """Give the name under which a key is kept and travels: a key may say who its caller is."""
-    return hashlib.sha256(key.encode()).hexdigest()[:40]
+def digest_of(key: str, tenant: str | None) -> str:
+    """Give the name under which a tenant's key is kept and travels: it may say who calls."""
+    scoped = f"{tenant}\0{key}" if tenant else key
+    return hashlib.sha256(scoped.encode()).hexdigest()[:40]
 
 
 def fingerprint_of(job: Job, pool: str) -> str:

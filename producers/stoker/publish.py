@@ -92,7 +92,7 @@ def message_of(
         beside=packed.beside,
         countdown=countdown,
         expires=expires,
-        key=None if key is None else digest_of(key),
+        key=None if key is None else digest_of(key, job.tenant),
         fingerprint="" if key is None else fingerprint_of(job, pool),
     )
 

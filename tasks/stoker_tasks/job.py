@@ -101,7 +101,7 @@ class Job(BaseModel):
         cache: Take the output of an earlier job with the same model, parameters and inputs, and
             let later ones take this one's. A task that generates then needs `do_sample=False`.
         idempotency_key: The caller's own name of the request, up to 255 characters: submitted
-            twice, it is one job.
+            twice, it is one job. Each tenant's keys are its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

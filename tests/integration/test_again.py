@@ -57,7 +57,7 @@ def test_the_same_request_twice_is_one_job_also_after_its_end(client: Client, se
     assert after.result(timeout=1) == result
     assert result.times.attempts == 1
     # From its end on, and not from when it was submitted.
-    until(lambda: 0 < server.ttl(keys.idempotency(digest_of("order 1"))) <= DAY)
+    until(lambda: 0 < server.ttl(keys.idempotency(digest_of("order 1", None))) <= DAY)
 
 
 def test_a_key_is_not_taken_for_another_request(client: Client) -> None:
@@ -72,6 +72,15 @@ def test_a_key_is_not_taken_for_another_request(client: Client) -> None:
             client.submit(other)
     with pytest.raises(errors.IdempotencyConflict):
         client.submit(text("x", "order 2"), pool="elsewhere", allow_unserved=True)
+
+
+def test_a_key_is_its_tenants_own(client: Client) -> None:
+    one = client.submit(text("x", "order 3", tenant="one"))
+    other = client.submit(text("y", "order 3", tenant="other"))
+    nobody = client.submit(text("z", "order 3"))
+
+    assert len({one.id, other.id, nobody.id}) == 3
+    assert client.submit(text("x", "order 3", tenant="one")).id == one.id
 
 
 def test_of_many_jobs_each_key_is_one_and_a_conflict_sends_nothing(
@@ -89,7 +98,7 @@ def test_of_many_jobs_each_key_is_one_and_a_conflict_sends_nothing(
     with pytest.raises(errors.IdempotencyConflict) as refused:
         client.submit_many(held)
     assert refused.value.details == {"position": 2}
-    assert not server.exists(keys.idempotency(digest_of("k3")))
+    assert not server.exists(keys.idempotency(digest_of("k3", None)))
 
 
 def test_racing_submits_of_one_key_are_one_job(client: Client, module_redis: str) -> None:
