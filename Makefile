@@ -2,6 +2,8 @@
 # Options go through ARGS: make demo ARGS="--device cpu", make test ARGS="-k redis".
 
 ARGS ?=
+# Two processes, each with whole files, since the tests of one file share servers and workers.
+PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
 # Models stay in the clone, beside .venv.
 export STOKER_CACHE_DIR ?= $(CURDIR)/.cache/stoker
 
@@ -21,7 +23,7 @@ up: setup ## Redis, a worker, a courier and Flower, until Ctrl-C
 	@.venv/bin/stoker up $(ARGS)
 
 test: setup ## all tests
-	@.venv/bin/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 bench: setup ## measure Stoker beside its peers; see docs/benchmarks.md
 	@.venv/bin/python -m benchmarks $(ARGS)
@@ -31,7 +33,7 @@ check: setup ## style, types, layering, and all tests
 	@.venv/bin/ruff format --check .
 	@.venv/bin/python scripts/typecheck.py
 	@.venv/bin/lint-imports
-	@.venv/bin/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 judge: setup ## what Celery documents of itself, asked of Stoker's transport and of kombu's
 	@.venv/bin/python -m pytest tests/celery $(ARGS)

