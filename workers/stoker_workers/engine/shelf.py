@@ -1,0 +1,176 @@
+"""Where warm models are kept, and which of them go when another wants their room."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from stoker_config.serving import ModelState
+from stoker_config.sizes import in_words
+from stoker_tasks.errors import ModelLoadFailed
+from stoker_workers.engine.lending import Entry
+from stoker_workers.engine.model import ModelKey
+
+# Seconds for which a model that failed to load is not tried again: long enough that a queue full
+# of jobs for it does not keep the worker loading, short enough that a mended one is soon served.
+# Each further failure doubles it.
+RETRY_AFTER: Final = 10.0
+_LONGEST_RETRY: Final = 300.0
+
+# Seconds for which a model that others want the memory of serves before it takes no more jobs:
+# two models that do not fit together would else spend their time on being loaded.
+TURN: Final = 5.0
+
+# How many failures are told to those who look on, and how much of each.
+_FAILURES_TOLD: Final = 10
+_REASON: Final = 200
+
+
+class Shelf:
+    """What is known of a worker's models. Not safe for threads: its owner locks.
+
+    Args:
+        memory: How many bytes warm models may take together; any number if None.
+        retry_after: Seconds before a model that failed to load is tried again.
+        clock: Monotonic seconds.
+
+    Attributes:
+        entries: By key, from the one unused for longest to the one asked for last.
+        pinned: Those that only an operator gives up.
+    """
+
+    def __init__(self, memory: int | None, retry_after: float, clock: Callable[[], float]) -> None:
+        self._memory = memory
+        self._retry_after = retry_after
+        self._clock = clock
+        self.entries: OrderedDict[ModelKey, Entry] = OrderedDict()
+        self.pinned: set[ModelKey] = set()
+
+    def ask(self, key: ModelKey) -> Entry:
+        """Give what is known of a model, which counts as asked for last from now on."""
+        entry = self.entries.setdefault(key, Entry())
+        self.entries.move_to_end(key)
+        entry.used = time.time()
+        return entry
+
+    def warm(self) -> list[ModelKey]:
+        """List the warm models, the one asked for last at the end."""
+        return [key for key, entry in self.entries.items() if entry.model is not None]
+
+    def states(self) -> tuple[ModelState, ...]:
+        """Say where each model stands, the one asked for last at the end."""
+        failed = [key for key, entry in self.entries.items() if entry.error is not None]
+        untold = set(failed[:-_FAILURES_TOLD])
+        return tuple(
+            self._state(key, entry) for key, entry in self.entries.items() if key not in untold
+        )
+
+    def leave(self, keys: Iterable[ModelKey]) -> None:
+        """Have warm models take no more jobs, and go when they are no longer in use."""
+        for key in keys:
+            self.pinned.discard(key)
+            self.entries[key].leaving, self.entries[key].fresh_until = True, 0.0
+
+    def sweep(self) -> bool:
+        """Give up those that are leaving and no longer in use; tell whether there were any."""
+        now = self._clock()
+        leaving = [key for key in self.warm() if self.entries[key].leaving]
+        gone = [key for key in leaving if not self.entries[key].in_use(now)]
+        for key in gone:
+            self._drop(key)
+        return bool(gone)
+
+    def give_up(self, leaving: int) -> None:
+        """Give up models, the one unused for longest first, until so many are left."""
+        warm, now = self.warm(), self._clock()
+        surplus = len(warm) - leaving
+        for key in warm:
+            if surplus <= 0:
+                break
+            if key not in self.pinned and not self.entries[key].in_use(now):
+                self._drop(key)
+                surplus -= 1
+
+    def shortage(self, key: ModelKey, size: int) -> int:
+        """Say how many bytes are wanting to load so many more."""
+        if self._memory is None:
+            return 0
+        others = [(each, entry.size) for each, entry in self.entries.items() if each != key]
+        kept = sum(taken for each, taken in others if each in self.pinned)
+        if kept + size > self._memory:
+            pinned = f", of which pinned models have {in_words(kept)}" if kept else ""
+            raise ModelLoadFailed(
+                f"{key.model} takes {in_words(size)} of memory, and models may take "
+                f"{in_words(self._memory)} together (STOKER_MODEL_MEMORY){pinned}: use a smaller "
+                "or quantised model, or a larger device",
+                {"memory": size, "limit": self._memory, "pinned": kept},
+            )
+        return sum(taken for _, taken in others) + size - self._memory
+
+    def part(self, key: ModelKey, short: int, *, hard: int) -> bool:
+        """Give up unused models until so many bytes are free; let those in use run out.
+
+        Args:
+            key: What the room is for.
+            short: How many bytes are wanting.
+            hard: How many of these it cannot do without.
+
+        Returns:
+            Whether a model was given up.
+        """
+        now, gone = self._clock(), 0
+        able = [each for each in self.warm() if each != key and each not in self.pinned]
+        for each in able:
+            if gone < short and not self.entries[each].in_use(now):
+                gone += self.entries[each].size
+                self._drop(each)
+        hard -= gone
+        for each in able:
+            entry = self.entries.get(each)
+            if hard > 0 and entry is not None and entry.model is not None:
+                hard -= entry.size
+                if entry.fresh_until <= now and entry.since + TURN <= now:
+                    entry.leaving = True
+        return gone > 0
+
+    def forget_failures(self) -> None:
+        """Drop what is no longer of use, so that made-up model names do not fill the memory."""
+        over = [key for key, entry in self.entries.items() if self.is_over(entry, times=2)]
+        for key in over:
+            del self.entries[key]
+
+    def is_over(self, entry: Entry, times: int = 1) -> bool:
+        """Whether a failure is old enough to be tried again; not so while that is under way."""
+        pause = min(self._retry_after * 2 ** max(entry.failures - 1, 0), _LONGEST_RETRY)
+        return (
+            entry.error is not None
+            and not entry.waiting
+            and self._clock() - entry.failed_at >= times * pause
+        )
+
+    def _state(self, key: ModelKey, entry: Entry) -> ModelState:
+        state, step = "warm", "until its jobs are done" if entry.leaving else ""
+        if entry.model is None:
+            loading = entry.error is None
+            state, step = (
+                ("loading", entry.step) if loading else ("failed", str(entry.error)[:_REASON])
+            )
+        return ModelState(
+            model=entry.model.name if entry.model else _written(key),
+            name=key.listed,
+            task=key.task,
+            state="leaving" if entry.leaving else state,
+            step=step,
+            memory=entry.size,
+            used=entry.used,
+            pinned=key in self.pinned,
+        )
+
+    def _drop(self, key: ModelKey) -> None:
+        self.entries[key].empty()
+        if not self.entries[key].waiting:
+            del self.entries[key]
+
+
+def _written(key: ModelKey) -> str:
+    return f"{key.model}@{key.revision}" if key.revision else key.model
