@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from benchmarks.environments import LITSERVE, MOSEC, RAY_SERVE, Environment
 from benchmarks.peers.model import NOOP
-from benchmarks.services import WARM_UP, Answer, Bench, Service, at_root, free_port, module
+from benchmarks.services import WARM_UP, Answer, Bench, Service, at_root, module
+from stoker.local.ports import free_port
 
 # So many requests are under way at once: more than any batch, fewer than a server refuses.
 _CONNECTIONS: Final = 128

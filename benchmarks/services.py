@@ -1,7 +1,6 @@
 """A system under test: a process that is started, warmed up, given texts, and ended."""
 
 import json
-import socket
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -201,10 +200,3 @@ def module(interpreter: str | Path, name: str, *arguments: str) -> list[str]:
 def at_root() -> dict[str, str]:
     """Let a foreign environment's processes find the peers, and nothing of Stoker."""
     return {"PYTHONPATH": str(ROOT)}
-
-
-def free_port() -> int:
-    """Find a TCP port of the loopback that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

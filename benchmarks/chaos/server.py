@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import Any, Final, Self
 
 import redis
 
+from stoker.local.ports import free_port
 from tests.support.redis_server import binary
 
 _START_SECONDS: Final = 30.0
@@ -25,9 +25,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._back: threading.Timer | None = None
 

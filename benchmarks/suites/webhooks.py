@@ -11,9 +11,10 @@ from benchmarks.figures import Figure
 from benchmarks.options import Options
 from benchmarks.peers.webhook_receiver import FAILS, HANGS
 from benchmarks.report import Report, Row
-from benchmarks.services import READY_SECONDS, Bench, clean_environment, free_port, module, python
+from benchmarks.services import READY_SECONDS, Bench, clean_environment, module, python
 from benchmarks.stoker_service import Stoker
 from stoker.local.errors import NotReady
+from stoker.local.ports import free_port
 from stoker.local.processes import Process
 from stoker_config import keys
 from stoker_tasks.event import event_id

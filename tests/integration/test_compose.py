@@ -18,10 +18,10 @@ from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 
 from stoker import Client, Failure, FeatureExtraction
+from stoker.local.ports import free_port
 from stoker_workers.broker import step
 from tests.support import compose, dockerfile
 from tests.support.compose import Service
-from tests.support.ports import free_port
 from tests.support.worker import ROOT
 
 PASSWORD = "a1b2c3d4e5f6"

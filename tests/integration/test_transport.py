@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,12 @@ from stoker import Client, State, Success, TextClassification
 from stoker_config import keys
 from stoker_workers.broker.transport import ALIAS
 from tests.support import redis_server
+from tests.support.until import until
 from tests.support.worker import Worker, worker
 
 
 def text(words: str) -> TextClassification:
     return TextClassification(inputs=words)
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import base64
 import http.client
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from stoker.local.ports import free_port
 from tests.support.until import until
 from tests.support.worker import ROOT, environment
 
@@ -57,9 +57,7 @@ class Flower:
 @contextmanager
 def flower(redis_url: str, folder: Path) -> Iterator[Flower]:
     """Run Flower until the context ends; it answers when the context begins."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (folder / "flower.log").open("wb") as output:
         process = subprocess.Popen(
             [

