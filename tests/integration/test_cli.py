@@ -53,6 +53,31 @@ def cli(redis_url: str) -> Cli:
     return Cli(redis_url)
 
 
+def on_terminal(
+    cli: Cli, *arguments: str, stdin: str = "", stdout: int | None = None
+) -> "tuple[subprocess.CompletedProcess[bytes], str]":
+    """Run a command whose standard error is a terminal, and its output too if it goes nowhere else.
+
+    Returns:
+        What came of it, and what the terminal showed.
+    """
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [*STOKER, *arguments],
+        input=stdin.encode(),
+        stdout=theirs if stdout is None else stdout,
+        stderr=theirs,
+        env={**cli.environment, "TERM": "xterm", "COLUMNS": "80"},
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    return done, shown
+
+
 def lines_of(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
@@ -134,22 +159,14 @@ def test_jobs_from_standard_input_share_model_and_parameters(
 def test_on_a_terminal_a_bar_shows_how_far_it_is(
     cli: Cli, fake_worker: Worker, tmp_path: Path
 ) -> None:
-    ours, theirs = os.openpty()
     jobs = jsonl([{"inputs": f"sleep=0.1 {n}"} for n in range(8)])
 
-    done = subprocess.run(
-        [*STOKER, "submit", "text-classification", "-", "--wait"],
-        input=jobs.encode(),
+    done, shown = on_terminal(
+        cli,
+        *("submit", "text-classification", "-", "--wait"),
+        stdin=jobs,
         stdout=subprocess.PIPE,
-        stderr=theirs,
-        env={**cli.environment, "TERM": "xterm", "COLUMNS": "80"},
-        cwd=ROOT,
-        timeout=60,
-        check=False,
     )
-    os.close(theirs)
-    shown = os.read(ours, 100_000).decode()
-    os.close(ours)
 
     assert done.returncode == 0, shown
     assert len(done.stdout.splitlines()) == 8
@@ -159,20 +176,9 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(
 
 
 def test_a_result_on_a_terminal_comes_after_the_bar(cli: Cli, fake_worker: Worker) -> None:
-    ours, theirs = os.openpty()
-
-    done = subprocess.run(
-        [*STOKER, "submit", "text-classification", "--inputs", "two words", "--wait"],
-        stdout=theirs,
-        stderr=theirs,
-        env={**cli.environment, "TERM": "xterm", "COLUMNS": "80"},
-        cwd=ROOT,
-        timeout=60,
-        check=False,
+    done, shown = on_terminal(
+        cli, "submit", "text-classification", "--inputs", "two words", "--wait"
     )
-    os.close(theirs)
-    shown = os.read(ours, 100_000).decode()
-    os.close(ours)
 
     assert done.returncode == 0, shown
     bar, _, result = shown.rpartition("\x1b[2K")

@@ -1,32 +1,26 @@
 """The commands that submit jobs and follow them: `submit`, `status`, `wait`, `cancel`, `retry`."""
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from stoker.cli.exits import Exit, as_usage, fail
-from stoker.cli.follow import Bar, results
-from stoker.cli.jobfile import Line, merged, read_inputs, read_lines, read_parameters
+from stoker.cli.inorder import in_order
+from stoker.cli.jobfile import merged, read_inputs, read_parameters
+from stoker.cli.joblines import STDIN, follow_lines, send_lines, show_lines
 from stoker.cli.show import print_line, print_result, print_result_line
 from stoker.client import Client
 from stoker.handle import JobHandle
 from stoker.retry import RetryAnswer
 from stoker.status import CancelAnswer, State
 from stoker_tasks.catalog import find, implied_parameters
-from stoker_tasks.errors import StokerError
 from stoker_tasks.job import Job
-from stoker_tasks.result import Failure, Result
-from stoker_tasks.spec import TaskSpec
+from stoker_tasks.result import Result
 from stoker_tasks.wire import make_job, queue_name
 
-# Lines of a file that are read before they are sent, in one round trip.
-_BUNCH: Final = 500
-_STDIN: Final = "-"
+_Answer = TypeVar("_Answer", CancelAnswer, RetryAnswer)
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID…", help="Jobs, as submit printed them.")]
 Timeout = Annotated[
@@ -118,7 +112,7 @@ def submit(
     """
     if (inputs is not None) + (file is not None) + (source is not None) != 1:
         fail("give one of --inputs TEXT, --file PATH and - (standard input)", Exit.USAGE)
-    if source not in (None, _STDIN):
+    if source not in (None, STDIN):
         fail(f"unexpected argument {source!r}: a file of jobs is given by --file", Exit.USAGE)
     spec = as_usage(lambda: find(task))
     given = {
@@ -151,8 +145,8 @@ def submit(
             )
         else:
             as_usage(lambda: make_job(spec.name, merged(spec.example, common)))
-            sent = _send_lines(file, spec, common, send)
-            code = _follow_lines(client, sent, timeout) if wait else _show_lines(sent)
+            sent = send_lines(file, spec, common, send)
+            code = follow_lines(client, sent, timeout) if wait else show_lines(sent)
     raise typer.Exit(code)
 
 
@@ -201,16 +195,7 @@ def cancel(ids: Ids, as_json: AsJson = False) -> None:
 
     Exit codes: 0 canceled or canceling, 4 one had already finished, 5 no job has one of the IDs.
     """
-    code = Exit.OK
-    with Client() as client:
-        for job_id in ids:
-            answer = client.cancel(job_id)
-            code = max(code, _CANCEL_EXITS.get(answer, Exit.OK))
-            if as_json:
-                print_line(id=job_id, answer=answer)
-            else:
-                typer.echo(f"{job_id}  {answer}: {_CANCELED[answer]}")
-    raise typer.Exit(code)
+    _ask_each(ids, Client.cancel, _CANCELED, _CANCEL_EXITS, as_json=as_json)
 
 
 def retry(ids: Ids, as_json: AsJson = False) -> None:
@@ -219,23 +204,27 @@ def retry(ids: Ids, as_json: AsJson = False) -> None:
     Exit codes: 0 they are queued again, 1 one is not kept any more, 4 one waits, runs or has
     succeeded, 5 no job has one of the IDs.
     """
+    _ask_each(ids, Client.retry, _RETRIED, _RETRY_EXITS, as_json=as_json)
+
+
+def _ask_each(
+    ids: Sequence[str],
+    ask: Callable[[Client, str], _Answer],
+    words: Mapping[_Answer, str],
+    exits: Mapping[_Answer, Exit],
+    *,
+    as_json: bool,
+) -> None:
     code = Exit.OK
     with Client() as client:
         for job_id in ids:
-            answer = client.retry(job_id)
-            code = max(code, _RETRY_EXITS.get(answer, Exit.OK))
+            answer = ask(client, job_id)
+            code = max(code, exits.get(answer, Exit.OK))
             if as_json:
                 print_line(id=job_id, answer=answer)
             else:
-                typer.echo(f"{job_id}  {answer}: {_RETRIED[answer]}")
+                typer.echo(f"{job_id}  {answer}: {words[answer]}")
     raise typer.Exit(code)
-
-
-# Shows the result of the job at a position; None for a job that is not finished in time.
-Show = Callable[[int, Result | None], None]
-
-
-# -- one job, or several by their IDs --------------------------------------------------------------
 
 
 def _show_id(handle: JobHandle, as_json: bool) -> Exit:
@@ -257,143 +246,4 @@ def _show_results(
         else:
             print_result(result, job_id=handles[at].id)
 
-    return _in_order(client, handles, timeout, show, hidden=False)
-
-
-# -- one job a line --------------------------------------------------------------------------------
-
-_Sent = tuple[Line, JobHandle | Failure]
-
-
-def _send_lines(
-    file: Path | None,
-    spec: TaskSpec,
-    common: dict[str, Any],
-    send: Callable[[Sequence[Job]], list[JobHandle]],
-) -> list[_Sent]:
-    sent: list[_Sent] = []
-    with _opened(file) as lines:
-        jobs = read_lines(lines, spec, common)
-        while bunch := list(islice(jobs, _BUNCH)):
-            sent += zip(bunch, _send_bunch(bunch, send), strict=True)
-    return sent
-
-
-def _send_bunch(
-    bunch: Sequence[Line], send: Callable[[Sequence[Job]], list[JobHandle]]
-) -> list[JobHandle | Failure]:
-    jobs = [line.job for line in bunch if isinstance(line.job, Job)]
-    try:
-        handles: Iterator[JobHandle | Failure] = iter(send(jobs))
-    except StokerError:
-        # Nothing was sent: one of them is refused, and the others are not to blame.
-        handles = iter([_send_one(job, send) for job in jobs])
-    return [line.job if isinstance(line.job, Failure) else next(handles) for line in bunch]
-
-
-def _send_one(job: Job, send: Callable[[Sequence[Job]], list[JobHandle]]) -> JobHandle | Failure:
-    try:
-        [handle] = send([job])
-    except StokerError as error:
-        return Failure.of(error)
-    return handle
-
-
-def _show_lines(sent: Sequence[_Sent]) -> Exit:
-    for line, outcome in sent:
-        if isinstance(outcome, Failure):
-            print_result_line(outcome, job_id=None, line=line.number)
-        else:
-            print_line(line=line.number, id=outcome.id)
-    return _worst(outcome for _, outcome in sent)
-
-
-def _follow_lines(client: Client, sent: Sequence[_Sent], timeout: float | None) -> Exit:
-    def show(at: int, result: Result | None) -> None:
-        line, outcome = sent[at]
-        job_id = None if isinstance(outcome, Failure) else outcome.id
-        if result is not None:
-            print_result_line(result, job_id=job_id, line=line.number)
-        elif job_id is not None:
-            print_line(line=line.number, id=job_id, status=client.status(job_id).state)
-
-    outcomes = [outcome for _, outcome in sent]
-    # Where the results scroll by, they are the progress.
-    return _in_order(client, outcomes, timeout, show, hidden=sys.stdout.isatty())
-
-
-@contextmanager
-def _opened(file: Path | None) -> Iterator[Iterable[bytes]]:
-    if file is None or str(file) == _STDIN:
-        yield sys.stdin.buffer
-        return
-    try:
-        lines = file.open("rb")
-    except OSError as error:
-        fail(f"--file {file}: {error.strerror}", Exit.USAGE)
-    with lines:
-        yield lines
-
-
-# -- waiting ---------------------------------------------------------------------------------------
-
-
-def _in_order(
-    client: Client,
-    outcomes: Sequence[JobHandle | Failure],
-    timeout: float | None,
-    show: Show,
-    *,
-    hidden: bool,
-) -> Exit:
-    """Show results in the order of their jobs, each as soon as those before it are there."""
-    handles = [each for each in outcomes if isinstance(each, JobHandle)]
-    found: dict[str, Result] = {}
-    shown = 0
-    # A bar and results on one terminal would overwrite each other: the results come last then.
-    at_once = hidden or not sys.stdout.isatty()
-    try:
-        with Bar(len(handles), hidden=hidden) as bar:
-            for handle, result in results(client, handles, timeout):
-                found[handle.id] = result
-                bar.advance()
-                if at_once:
-                    shown = _show_ready(outcomes, found, shown, show)
-    except KeyboardInterrupt:
-        return _left(handles, found, "interrupted", Exit.INTERRUPTED)
-    _show_ready(outcomes, found, shown, show, over=True)
-    if len(found) < len({handle.id for handle in handles}):
-        return _left(handles, found, f"not finished within {timeout:g} s", Exit.TIMEOUT)
-    return _worst([*outcomes, *found.values()])
-
-
-def _show_ready(
-    outcomes: Sequence[JobHandle | Failure],
-    found: dict[str, Result],
-    shown: int,
-    show: Show,
-    *,
-    over: bool = False,
-) -> int:
-    for at in range(shown, len(outcomes)):
-        outcome = outcomes[at]
-        result = outcome if isinstance(outcome, Failure) else found.get(outcome.id)
-        if result is None and not over:
-            return at
-        show(at, result)
-    return len(outcomes)
-
-
-def _left(handles: Sequence[JobHandle], found: dict[str, Result], why: str, code: Exit) -> Exit:
-    left = [handle.id for handle in handles if handle.id not in found]
-    listed = " ".join(left[:3]) + (" …" if len(left) > 3 else "")
-    typer.echo(
-        f"stoker: {why}: {len(left)} of {len(handles)} jobs go on; "
-        f"`stoker wait {listed}` waits for them",
-        err=True,
-    )
-    return code
-
-
-def _worst(outcomes: Iterable[object]) -> Exit:
-    return Exit.FAILED if any(isinstance(each, Failure) for each in outcomes) else Exit.OK
+    return in_order(client, handles, timeout, show, hidden=False)
