@@ -15,6 +15,7 @@ from stoker.cli.exits import Exit, as_usage, fail
 from stoker.local.extras import require
 from stoker_tasks.catalog import CATALOG, find
 from stoker_tasks.describe import output_words, parameters_of, takes_media
+from stoker_tasks.schema import job_schema, output_schema
 from stoker_tasks.spec import TaskSpec
 from stoker_tasks.wire import celery_name
 
@@ -27,11 +28,17 @@ def tasks(
     ] = None,
     revision: Annotated[str | None, typer.Option(help="The model's branch, tag or commit.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_schema: Annotated[
+        bool,
+        typer.Option("--schema", help="Print the JSON Schemas of the task's job and its output."),
+    ] = False,
 ) -> None:
     """List the tasks; or describe one: inputs, parameters, output and an example.
 
     Exit codes: 0; 1 if no single task can be told for --model.
     """
+    if as_schema and (name is None or model is not None):
+        raise typer.BadParameter("--schema wants the name of one task, and no --model")
     if model is not None:
         _print_task_of(model, revision, as_json=as_json)
         return
@@ -43,7 +50,9 @@ def tasks(
             _print_all(specs)
         return
     spec = as_usage(lambda: find(name))
-    if as_json:
+    if as_schema:
+        typer.echo(json.dumps({"job": job_schema(spec), "output": output_schema(spec)}, indent=2))
+    elif as_json:
         typer.echo(json.dumps(describe(spec), ensure_ascii=False))
     else:
         _print_one(spec)
@@ -123,7 +132,7 @@ def _print_one(spec: TaskSpec) -> None:
     facts.add_row("[bold]output[/]", Text(output_words(spec)))
     facts.add_row("[bold]in Celery[/]", Text(celery_name(spec.name)))
     console.print(facts)
-    console.print("\n[bold]parameters[/]")
+    console.print("\n[bold]parameters[/]" + ("" if spec.parameters else "\n  none"))
     table = Table(box=None, padding=(0, 0, 0, 2), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(max_width=30)
