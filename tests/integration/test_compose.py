@@ -50,7 +50,9 @@ def test_it_is_valid_by_the_compose_specification() -> None:
     for name, service in loaded["services"].items():
         assert set(service.get("depends_on", ())) <= set(loaded["services"]), name
         used = {volume.partition(":")[0] for volume in service.get("volumes", ())}
-        assert used <= set(loaded["volumes"]), name
+        files = {each for each in used if each.startswith(".")}
+        assert used - files <= set(loaded["volumes"]), name
+        assert all((ROOT / each).is_file() for each in files), name
 
 
 @pytest.mark.parametrize("missing", ["STOKER_REDIS_PASSWORD", "FLOWER_BASIC_AUTH"])
@@ -77,6 +79,13 @@ def test_a_service_restarts_and_may_finish_its_batch(services: dict[str, Any]) -
         assert service["restart"] == "unless-stopped", name
         if name.startswith("worker"):
             assert compose.seconds(service["stop_grace_period"]) > step._STOP_SECONDS
+
+
+def test_workers_read_the_models_file_that_is_named() -> None:
+    services = compose.load({**VARIABLES, "STOKER_MODELS_FILE": "./mine.toml"})["services"]
+    for name in ("worker-gpu", "worker-cpu"):
+        at = services[name]["environment"]["STOKER_MODELS_FILE"]
+        assert f"./mine.toml:{at}:ro" in services[name]["volumes"]
 
 
 def test_only_the_gpu_worker_wants_a_gpu(services: dict[str, Any]) -> None:
@@ -145,6 +154,9 @@ def test_only_the_workers_image_has_torch(path: str, stage: str, has_torch: bool
 
     assert ("torch" in packages) is has_torch
     assert "celery" in packages
+    # Whatever a job or the models file asks of a worker is in its image.
+    parts = {"pandas", "sentencepiece", "pytesseract", "peft", "torchao", "bitsandbytes", "gguf"}
+    assert packages & parts == (parts if has_torch else set())
 
 
 def everything_needed(extras: set[str]) -> set[str]:
@@ -186,6 +198,7 @@ def replaced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "0.0.0.0": "127.0.0.1",
         "5555": str(flower),
         "/data": str(tmp_path_factory.mktemp("data")),
+        "/etc/stoker": str(ROOT / "config"),
     }
 
 
