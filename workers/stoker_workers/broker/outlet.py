@@ -30,7 +30,7 @@ from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.kept import keep_messages
 from stoker_workers.broker.ledger import Ledger, ledger_of
-from stoker_workers.broker.request import TIMES
+from stoker_workers.broker.request import TIMES, custom_headers
 from stoker_workers.broker.tasks import outcome
 from stoker_workers.engine.delivery import Delivery, Outcome
 from stoker_workers.engine.faults import log_fault
@@ -285,6 +285,8 @@ def _run_tracer(request: Any, result: Outcome) -> tuple[int, Any, float]:
     """Run Celery's tracer as its pool would; gives what `on_success` takes."""
     args, kwargs, embed = request._payload
     context = request.request_dict
+    # Celery would look for them among all it knows, which takes longer than anything else it does.
+    context["headers"] = custom_headers(context) or None
     context.update(
         {"args": args, "kwargs": kwargs, "hostname": request.hostname, "is_eager": False},
         **{TIMES: request.times()},

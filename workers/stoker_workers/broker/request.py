@@ -4,8 +4,10 @@ What a job was given and gave is for its caller. Events, inspect replies and log
 everyone who can reach the broker: they carry names, times and types only.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
+from celery.app.task import Context
 from celery.worker import state
 from celery.worker.request import Request
 
@@ -19,6 +21,11 @@ TIMES: Final = "stoker_times"
 
 # Under this name a listener travels to the backend, in Celery's context of its task.
 LISTENER: Final = "stoker_listener"
+
+# What Celery's Context leaves out of the headers that it calls custom, and what never travels.
+_NOT_CUSTOM: Final = frozenset(
+    {*Context.__dict__, "lang", "task", "argsrepr", "kwargsrepr", "compression"} | {TIMES, LISTENER}
+)
 
 
 class PrivateRequest(Request):
@@ -88,6 +95,15 @@ class PrivateRequest(Request):
         if "traceback" in fields:
             fields["traceback"] = ""
         super().send_event(type, **fields)
+
+
+def custom_headers(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Give those headers of a message that are not Celery's own: `Task.request.headers`.
+
+    Args:
+        context: All of the message's headers.
+    """
+    return {name: value for name, value in context.items() if name not in _NOT_CUSTOM}
 
 
 def hide_arguments(headers: dict[str, Any], **_: Any) -> None:
