@@ -314,6 +314,41 @@ def test_failures_that_come_together_count_as_the_trouble_that_they_are(
         assert float(till) - server.time()[0] <= 2
 
 
+def test_what_had_hung_since_before_an_origin_was_left_alone_says_nothing_new(
+    server: Any, redis_url: str
+) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        due = DueEvents(client, lease=60, keep=600)
+        events = [tell(server, "http://127.0.0.1:9/", f"{at}") for at in range(3)]
+        origin = events[0].origin
+        leased = due.claim(8, 0, 8, {})
+        # It was left alone until a second ago.
+        server.hset(keys.TROUBLE, origin, f"5:{server.time()[0] - 1}")
+
+        def fails(at: int, took: float) -> str:
+            hurt = Noted(outcome="again", attempt={}, delay=60, origin="trouble", took=took)
+            assert due.note(leased[at], hurt)
+            return str(server.hget(keys.TROUBLE, origin).split(":")[0])
+
+        assert fails(0, took=15.0) == "5"
+        assert fails(1, took=0.0) == "6"
+
+
+def test_an_origin_that_is_well_again_is_tried_at_once(server: Any, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        due = DueEvents(client, lease=60, keep=600)
+        events = [tell(server, "http://127.0.0.1:9/", f"{at}") for at in range(3)]
+        origin = events[0].origin
+        [first] = due.claim(1, 0, 8, {})
+        server.hset(keys.TROUBLE, origin, f"9:{server.time()[0] + 60}")
+        assert due.claim(8, 0, 8, {origin: 1}) == []
+
+        # An attempt that had begun before comes to a good end.
+        assert due.note(first, Noted(outcome="delivered", attempt={}, origin="well"))
+
+        assert len(due.claim(8, 0, 8, {})) == 2
+
+
 def test_what_a_courier_leaves_behind_is_another_ones_when_its_lease_lapses(
     server: Any, redis_url: str
 ) -> None:

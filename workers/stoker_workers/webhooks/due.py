@@ -104,7 +104,8 @@ return out
 # Notes an attempt and where it leaves its event, unless the lease has lapsed.
 # ARGV: event, origin, lease, the attempt as JSON, what came of it (delivered, again, given_up or
 # gone), seconds until the next attempt, seconds to keep what is over, what it says of the origin
-# (well, trouble or nothing), seconds for which the origin asked to be left alone.
+# (well, trouble or nothing), seconds for which the origin asked to be left alone, seconds since the
+# attempt began.
 # Gives 1, or 0 if the lease was another's.
 _NOTE: Final = (
     _NOW
@@ -142,8 +143,10 @@ if ARGV[8] == 'trouble' then
   local failures, till = string.match(before, '^(%d+):(.*)$')
   failures, till = tonumber(failures), tonumber(till)
   local pause = math.min(tonumber(ARGV[9]), {_LONGEST_PAUSE})
-  -- What had begun before the origin was left alone says nothing new of it.
-  if till <= now then
+  -- What had begun before the origin was left alone says nothing new of it, though it may hang on
+  -- for longer than that time.
+  local after = failures < {_PATIENCE} or now - tonumber(ARGV[10]) >= till
+  if till <= now and after then
     failures = failures + 1
     if failures >= {_PATIENCE} then
       pause = math.max(pause, math.min(2 ^ (failures - {_PATIENCE}), {_LONGEST_PAUSE}))
@@ -152,7 +155,11 @@ if ARGV[8] == 'trouble' then
   till = exact(math.max(till, now + pause))
   redis.call('HSET', '{keys.TROUBLE}', origin, failures .. ':' .. till)
 elseif ARGV[8] == 'well' then
-  redis.call('HDEL', '{keys.TROUBLE}', origin)
+  -- It had been put off until its time was up, and is well before that.
+  if redis.call('HDEL', '{keys.TROUBLE}', origin) == 1 then
+    local first = redis.call('ZRANGE', '{keys.due("")}' .. origin, 0, 0, 'WITHSCORES')
+    if first[2] then redis.call('ZADD', '{keys.ORIGINS}', 'LT', first[2], origin) end
+  end
 end
 return 1
 """
@@ -217,6 +224,7 @@ class Noted:
         delay: Seconds until the next attempt, for `again`.
         origin: What it says of the receiver's host: `well`, `trouble`, or nothing.
         pause: Seconds for which the host asked to be left alone.
+        took: Seconds that the attempt took.
     """
 
     outcome: str
@@ -224,6 +232,7 @@ class Noted:
     delay: float = 0.0
     origin: str = ""
     pause: float = 0.0
+    took: float = 0.0
 
 
 class DueEvents:
@@ -279,7 +288,7 @@ class DueEvents:
         done = self._note(
             args=[
                 *(event.id, event.origin, event.lease, json.dumps(noted.attempt)),
-                *(noted.outcome, noted.delay, self._keep, noted.origin, noted.pause),
+                *(noted.outcome, noted.delay, self._keep, noted.origin, noted.pause, noted.took),
             ]
         )
         return bool(done)

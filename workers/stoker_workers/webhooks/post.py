@@ -129,6 +129,7 @@ def judge(event: Leased, answer: Answer, shown: dict[str, Any]) -> Noted:
         if answer.error in {"not_allowed", "no_secret"}
         else ("trouble" if hurt else "well"),
         pause=(answer.retry_after or 0.0) if hurt else 0.0,
+        took=shown["ms"] / _MS,
     )
 
 
