@@ -18,8 +18,9 @@ def connect(settings: Settings, *, patient: bool = False) -> Any:
 
     Args:
         settings: Where the server is.
-        patient: Repeat a command for as long as the server is away, rather than fail: for what may
-            be repeated without harm, by a process that could not go on without the answer.
+        patient: Repeat a command for as long as the server is away or out of memory, rather than
+            fail: for what may be repeated without harm, by a process that could not go on without
+            the answer.
 
     Returns:
         A redis-py client whose replies are bytes. Nothing is sent until it is used.
@@ -29,6 +30,7 @@ def connect(settings: Settings, *, patient: bool = False) -> Any:
         options["socket_keepalive"] = True
     if patient:
         options["retry"] = Retry(ExponentialBackoff(cap=2.0, base=0.05), -1)
+        options["retry_on_error"] = [redis.OutOfMemoryError]
     return redis.Redis.from_url(
         settings.redis,
         health_check_interval=30,

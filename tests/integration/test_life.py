@@ -9,8 +9,10 @@ import redis
 
 from stoker import Client, Failure, State, Success, TextClassification, errors, make_job
 from stoker.ids import new_id
+from stoker_config import keys
 from tests.doubles.stock import CLASSIFY, Producer, Raised
 from tests.support.until import until
+from tests.support.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("module_worker")
 
@@ -95,6 +97,26 @@ def test_an_id_that_was_never_given_is_not_one_whose_result_is_gone(
     for unknown in (str(uuid.uuid4()), "no-such-job", new_id()[:-1] + "?"):
         assert client.status(unknown).state is State.UNKNOWN
         assert not client.status(unknown).terminal
+
+
+def test_results_wait_while_the_server_has_no_memory_for_them(
+    client: Client, module_redis: str, module_worker: Worker
+) -> None:
+    with redis.Redis.from_url(module_redis) as server:
+        running = client.submit(text("sleep=0.5"))
+        waiting = client.submit(text("x"))
+        until(lambda: running.status().state is State.RUNNING)
+        server.config_set("maxmemory", 1)
+        try:
+            until(lambda: "no memory for results" in module_worker.lines())
+            assert not server.exists(keys.result(running.id))
+        finally:
+            server.config_set("maxmemory", 0)
+
+    for handle in (running, waiting):
+        result = handle.wait(timeout=30)
+        assert isinstance(result, Success)
+        assert result.times.attempts == 1
 
 
 # -- the three clocks ------------------------------------------------------------------------------

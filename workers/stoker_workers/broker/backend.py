@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import redis
 from celery.states import PENDING, STARTED
 
 from stoker_config import keys, outbox
@@ -137,6 +138,8 @@ class CollectingBackend(QuickBackend):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._thread = threading.local()
         super().__init__(*args, **kwargs)
+        # A server without memory is one that is away: what it holds expires, or is read and goes.
+        self.connection_errors = (*self.connection_errors, redis.OutOfMemoryError)
         self._store: Any = None
         self._release: Any = None
         self._clock: ServerClock | None = None
@@ -179,6 +182,15 @@ class CollectingBackend(QuickBackend):
             return super().store_result(task_id, result, state, traceback, request, **options)
         finally:
             self._thread.listener = None
+
+    def on_connection_error(
+        self, max_retries: Any, exc: Exception, intervals: Iterator[float], retries: int
+    ) -> float:
+        """Say why a result has to wait, and for how long."""
+        if isinstance(exc, redis.OutOfMemoryError):
+            logger.error("Redis has no memory for results (maxmemory); they wait until it has")
+            return next(intervals)
+        return float(super().on_connection_error(max_retries, exc, intervals, retries))
 
     def _get_task_meta_for(self, task_id: Any) -> Any:
         # While results are collected there are none to compare with: storing is fenced.
@@ -267,22 +279,28 @@ class CollectingBackend(QuickBackend):
             if each.event is not None
             for arg in (number, *outbox.fields(each.event))
         ]
-        late = self._store(
-            keys=[
-                *(keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table),
-                *(each.key for each in results),
-            ],
-            args=[
-                arg
-                for each in results
-                for arg in (
-                    each.value,
-                    each.expires,
-                    deliveries.tags.get(_job_id(each.key), ""),
-                )
-            ]
-            + told,
-        )
+        try:
+            late = self._store(
+                keys=[
+                    *(keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table),
+                    *(each.key for each in results),
+                ],
+                args=[
+                    arg
+                    for each in results
+                    for arg in (
+                        each.value,
+                        each.expires,
+                        deliveries.tags.get(_job_id(each.key), ""),
+                    )
+                ]
+                + told,
+            )
+        except redis.ResponseError as error:
+            # Redis 6 tells in a text of its own what a script was refused.
+            if "-OOM " in str(error):
+                raise redis.OutOfMemoryError(str(error)) from None
+            raise
         if late:
             logger.warning("%d jobs had gone to another worker; their results are dropped", late)
 

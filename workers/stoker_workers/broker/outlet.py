@@ -134,9 +134,12 @@ class CeleryOutlet:
             self._finish(kept)
         except Exception:
             # The server went away under it: another delivery of these jobs is to end them.
-            self._forget([each.id for each, _ in kept], queued=False)
-            count_starts(self._client, [each.id for each, _ in kept if each.handle.started_at])
-            self._calls.put(partial(_give_back, [delivery for delivery, _ in kept]))
+            try:
+                self._forget([each.id for each, _ in kept], queued=False)
+                count_starts(self._client, [each.id for each, _ in kept if each.handle.started_at])
+            finally:
+                # Else their leases would be renewed, with nobody at work.
+                self._calls.put(partial(_give_back, [delivery for delivery, _ in kept]))
             raise
 
     def _finish(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:

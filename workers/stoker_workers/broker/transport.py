@@ -12,6 +12,7 @@ workers share the broker. It differs in how a worker takes and returns messages:
 import json
 import logging
 import os
+from math import inf
 from queue import Empty
 from time import monotonic
 from typing import Any, Final
@@ -34,6 +35,8 @@ ALIAS: Final = "stoker"
 # Seconds of a blocking peek; after it the connection is known to be alive.
 _PEEK_SECONDS: Final = 5
 _PEEK: Final = "PEEK:"
+# Seconds without one after the server has refused one for want of memory.
+_REFUSED_SECONDS: Final = 1.0
 # Every so many claims of a few messages one begins with the lowest priority.
 _LOW_TURN: Final = 10
 
@@ -82,6 +85,7 @@ class Channel(stock.Channel):
         self._claiming: list[tuple[str, str]] = []
         self._peeks: dict[str, Any] = {}
         self._peeking: dict[str, float] = {}
+        self._refused = -inf
         self._claim_sha = ""
         super().__init__(*args, **kwargs)
         self.tag_prefix = f"{self.worker_id}-{uuid4().hex[:12]}."
@@ -249,6 +253,8 @@ class Channel(stock.Channel):
     # -- waiting: one connection and one blocking peek for each list ------------------------------
 
     def _start_peeks(self) -> None:
+        if monotonic() - self._refused < _REFUSED_SECONDS:
+            return
         for key, _ in self._lists():
             client = self._peeks.get(key)
             if key in self._peeking:
@@ -275,6 +281,10 @@ class Channel(stock.Channel):
         self._peeking.pop(key, None)
         try:
             answer = client.parse_response(client.connection, "BLMOVE")
+        except redis.exceptions.OutOfMemoryError:
+            # To the server it is a write. The connection is well, and memory may come back.
+            self._refused = monotonic()
+            return
         except self.connection_errors:
             client.connection.disconnect()
             raise
