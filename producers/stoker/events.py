@@ -180,7 +180,7 @@ class Webhooks:
     def forget(self, job: str) -> None:
         """Delete what was told of a job, which may quote its result.
 
-        What is yet to be delivered stays: its receiver waits for it.
+        What is yet to be delivered stays until it is, or is given up: its receiver waits for it.
 
         Args:
             job: The job.

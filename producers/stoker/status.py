@@ -114,7 +114,10 @@ def tell(job_id: str, answers: Sequence[Any]) -> Seen:
         return Seen(Status(id=job_id, state=state, terminal=gone))
     state, attempts = State.QUEUED, int(starts or 0)
     if running is not None:
-        state, attempts = State.CANCELING if canceled else State.RUNNING, attempts + 1
+        state, attempts = State.RUNNING, attempts + 1
+    if canceled:
+        # Also while it is back on its queue: its worker died, and it will not be started again.
+        state = State.CANCELING
     times = Times.model_validate({"queued_at": queued, "started_at": running, "attempts": attempts})
     status = Status(id=job_id, state=state, terminal=False, times=times)
     waits = state is State.QUEUED and place is not None

@@ -387,6 +387,22 @@ def test_what_has_waited_for_days_is_given_up_and_what_is_over_forgotten(
     assert not server.exists(keys.ORIGINS)
 
 
+@pytest.mark.parametrize("answer", [204, 410])
+def test_an_event_of_a_deleted_job_is_delivered_and_then_forgotten(
+    server: Any, redis_url: str, answer: int
+) -> None:
+    with receiver(lambda _: Reply(answer)) as here, running(redis_url):
+        server.set(keys.deleted("j"), "1")
+        event = tell(server, here.url)
+        until(lambda: not server.exists(keys.event(event.id)))
+
+    assert [posted.id for posted in here.got] == [event.id]
+    assert not server.exists(keys.attempts(event.id))
+    for index in (keys.PENDING, keys.DELIVERED, keys.DEAD_EVENTS, keys.due(event.origin)):
+        assert not server.zcard(index)
+    assert server.zcard(keys.DISABLED) == (answer == 410)
+
+
 def test_an_event_is_told_once_however_often_its_job_ends(server: Any) -> None:
     event = tell(server, "http://127.0.0.1:9/")
 

@@ -99,6 +99,21 @@ def test_an_id_that_was_never_given_is_not_one_whose_result_is_gone(
         assert not client.status(unknown).terminal
 
 
+def test_a_canceled_job_whose_worker_died_is_not_queued_again(
+    client: Client, module_redis: str
+) -> None:
+    job = new_id()
+    with redis.Redis.from_url(module_redis) as server:
+        # As a killed worker leaves it once its message is back: marked as running no more.
+        server.zadd(keys.QUEUED, {job: 1})
+        server.set(keys.canceled(job), "1")
+        status = client.status(job)
+        server.zrem(keys.QUEUED, job)
+
+    assert (status.state, status.terminal) == (State.CANCELING, False)
+    assert status.waiting_for is None
+
+
 def test_results_wait_while_the_server_has_no_memory_for_them(
     client: Client, module_redis: str, module_worker: Worker
 ) -> None:

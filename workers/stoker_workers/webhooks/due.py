@@ -25,14 +25,22 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local function exact(seconds) return string.format('%.6f', seconds) end
 """
+# forgotten(id): forgets an event that is over if its job was deleted, whose result it may quote.
 # set_aside(id, origin, why): gives an event up; it is kept for a while, to be looked at.
 _SET_ASIDE: Final = f"""
+local function forgotten(id)
+  local key = '{keys.event("")}' .. id
+  local job = redis.call('HGET', key, 'job')
+  if not job or redis.call('EXISTS', '{keys.deleted("")}' .. job) == 0 then return false end
+  redis.call('DEL', key, key .. ':attempts')
+  return true
+end
 local function set_aside(id, origin, why, keep)
   local key = '{keys.event("")}' .. id
   redis.call('ZREM', '{keys.due("")}' .. origin, id)
   redis.call('ZREM', '{keys.PENDING}', id)
   local created = redis.call('HGET', key, 'created')
-  if not created then return end
+  if not created or forgotten(id) then return end
   redis.call('HSET', key, 'state', 'dead', 'why', why, 'lease', '')
   redis.call('ZADD', '{keys.DEAD_EVENTS}', created, id)
   redis.call('EXPIRE', key, keep)
@@ -119,21 +127,23 @@ redis.call('RPUSH', key .. ':attempts', ARGV[4])
 redis.call('LTRIM', key .. ':attempts', -{_ATTEMPTS}, -1)
 redis.call('EXPIRE', key .. ':attempts', redis.call('TTL', key))
 if outcome == 'delivered' then
-  redis.call('HSET', key, 'state', 'delivered', 'lease', '')
   redis.call('ZREM', '{keys.due("")}' .. origin, id)
   redis.call('ZREM', '{keys.PENDING}', id)
-  redis.call('ZADD', '{keys.DELIVERED}', redis.call('HGET', key, 'created'), id)
-  redis.call('EXPIRE', key, keep)
-  redis.call('EXPIRE', key .. ':attempts', keep)
+  if not forgotten(id) then
+    redis.call('HSET', key, 'state', 'delivered', 'lease', '')
+    redis.call('ZADD', '{keys.DELIVERED}', redis.call('HGET', key, 'created'), id)
+    redis.call('EXPIRE', key, keep)
+    redis.call('EXPIRE', key .. ':attempts', keep)
+  end
 elseif outcome == 'again' then
   local at = exact(now + ARGV[6])
   redis.call('HSET', key, 'lease', '')
   redis.call('ZADD', '{keys.due("")}' .. origin, at, id)
   redis.call('ZADD', '{keys.ORIGINS}', 'LT', at, origin)
 else
+  local endpoint = string.match(redis.call('HGET', key, 'url'), '^[^?]*')
   set_aside(id, origin, outcome, keep)
   if outcome == 'gone' then
-    local endpoint = string.match(redis.call('HGET', key, 'url'), '^[^?]*')
     redis.call('ZADD', '{keys.DISABLED}', exact(now), endpoint)
     redis.call('ZREMRANGEBYRANK', '{keys.DISABLED}', 0, -{_DISABLED} - 1)
   end
