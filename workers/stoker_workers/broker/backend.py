@@ -135,6 +135,8 @@ class CollectingBackend(QuickBackend):
     What it stores is what Celery's own backend stores, so any client of Celery reads it.
     """
 
+    connection_errors: tuple[type[Exception], ...]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._thread = threading.local()
         super().__init__(*args, **kwargs)
