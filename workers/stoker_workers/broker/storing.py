@@ -1,0 +1,73 @@
+"""The Lua script that stores results: with their events, and only for those who hold the jobs."""
+
+from typing import Final
+
+from stoker_config import keys, outbox
+
+# Stores each result, puts the event that tells of it into the outbox and acknowledges its delivery,
+# in one step. A delivery that is held no longer is another worker's by now: nothing of it is
+# stored. A final state is never replaced, so repeating the call does nothing. SET NX spares the
+# reading in the usual case that there is no state yet.
+# KEYS: queued, running, placed, index and hash of held deliveries, then each job's result key.
+# ARGV: for each job its value, seconds to keep it, and its delivery's tag ('' for a stock one);
+# then for each job with a webhook its number, and the event.
+# Gives how many deliveries were held no longer.
+STORE: Final = (
+    outbox.EMIT
+    + f"local FIELDS, WISHES = {outbox.FIELDS}, '{keys.WISHES}'\n"
+    + """
+local tags, scores, held, ids, late = {}, {}, {}, {}, 0
+local events, told = {}, {}
+local jobs = #KEYS - 5
+for at = 3 * jobs + 1, #ARGV, FIELDS + 1 do events[tonumber(ARGV[at])] = at + 1 end
+for i = 6, #KEYS do
+  local tag = ARGV[(i - 6) * 3 + 3]
+  if tag ~= '' then tags[#tags + 1] = tag end
+end
+if #tags > 0 then scores = redis.call('ZMSCORE', KEYS[4], unpack(tags)) end
+local t = 0
+for i = 6, #KEYS do
+  local at = (i - 6) * 3
+  local value, expires, tag = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
+  local ours = true
+  if tag ~= '' then
+    t = t + 1
+    ours = scores[t]
+    if ours then held[#held + 1] = tag else late = late + 1 end
+  end
+  if ours then
+    local id = string.match(KEYS[i], '^celery%-task%-meta%-(.*)$')
+    local put
+    if expires > 0 then put = redis.call('SET', KEYS[i], value, 'EX', expires, 'NX')
+    else put = redis.call('SET', KEYS[i], value, 'NX') end
+    if not put then
+      local state = string.match(redis.call('GET', KEYS[i]) or '', '"status": "(%u+)"')
+      if state ~= 'SUCCESS' and state ~= 'FAILURE' and state ~= 'REVOKED' then
+        if expires > 0 then redis.call('SET', KEYS[i], value, 'EX', expires)
+        else redis.call('SET', KEYS[i], value) end
+        put = true
+      end
+    end
+    if put then
+      redis.call('PUBLISH', KEYS[i], value)
+      if events[i - 5] then emit(events[i - 5]); told[#told + 1] = id end
+    end
+    ids[#ids + 1] = id
+  end
+end
+if #held > 0 then
+  redis.call('ZREM', KEYS[4], unpack(held))
+  redis.call('HDEL', KEYS[5], unpack(held))
+end
+if #ids > 0 then
+  redis.call('ZREM', KEYS[1], unpack(ids))
+  redis.call('ZREM', KEYS[2], unpack(ids))
+  redis.call('HDEL', KEYS[3], unpack(ids))
+end
+if #told > 0 then
+  redis.call('HDEL', WISHES, unpack(told))
+  wake()
+end
+return late
+"""
+)
