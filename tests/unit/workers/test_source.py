@@ -23,6 +23,12 @@ def test_a_local_folder(folder: Path) -> None:
     assert (found.path, found.commit) == (folder, "local")
 
 
+def test_a_folder_has_no_revisions_but_the_one_that_results_name(folder: Path) -> None:
+    assert locate(str(folder), "local") == locate(str(folder))
+    with pytest.raises(UnknownModel, match="no revision 'v9': leave the revision out"):
+        locate(str(folder), "v9")
+
+
 def test_a_folder_without_a_config_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel, match=r"config\.json"):
         locate(str(tmp_path))

@@ -7,6 +7,7 @@ from typing import Final
 
 from stoker_config.models_file import ModelEntry
 from stoker_tasks.errors import InvalidInput
+from stoker_tasks.job import Components
 from stoker_workers.engine.model import ModelKey, parse_checkpoint
 from stoker_workers.models.gguf import convert
 from stoker_workers.models.source import Kind, Source, Wanted, locate
@@ -59,9 +60,10 @@ def find_files(key: ModelKey, entry: ModelEntry, roles: Iterable[str], cache_dir
     given = dict(key.components)
     unknown = sorted(given.keys() - set(roles))
     if unknown:
+        nameable = [role for role in roles if role in Components.model_fields]
         raise InvalidInput(
-            f"{key.task} has no {', '.join(unknown)}; its components are {', '.join(roles)}",
-            {"task": key.task, "components": roles},
+            f"{key.task} has no {', '.join(unknown)}; its components are {', '.join(nameable)}",
+            {"task": key.task, "components": nameable},
         )
     loading, listed = entry.loading, entry.components.given()
     trusted = {"model", *(role for role, text in given.items() if listed.get(role) == text)}

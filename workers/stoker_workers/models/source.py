@@ -104,11 +104,17 @@ def locate(model: str, revision: str | None = None, wanted: Wanted = MODEL) -> S
         The folder and its commit.
 
     Raises:
-        UnknownModel: There is no such folder and no such model on the hub.
+        UnknownModel: There is no such folder and no such model on the hub, or a revision of a
+            folder is asked for.
         ModelLoadFailed: The model exists, but its files cannot be had.
     """
     folder = Path(model).expanduser()
     if model and folder.is_dir():
+        if revision not in (None, LOCAL):
+            raise UnknownModel(
+                f"{model} is a folder, which has no revision {revision!r}: leave the revision out",
+                {"model": model, "revision": revision},
+            )
         return Source(_checked(folder, model, wanted), LOCAL)
     if not _HUB_ID.fullmatch(model):
         raise UnknownModel(
