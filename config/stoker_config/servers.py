@@ -40,6 +40,21 @@ def connect(settings: Settings, *, patient: bool = False) -> Any:
     )
 
 
+def options_of(client: Any) -> dict[str, Any]:
+    """Give the options of a client's connections, for one that belongs to no pool.
+
+    Args:
+        client: A redis-py client, blocking or not.
+    """
+    options: dict[str, Any] = client.connection_pool.connection_kwargs
+    # What a pool does for its connections when a managed server says that it will move.
+    return {
+        name: value
+        for name, value in options.items()
+        if not name.startswith(("maint_notifications", "orig_"))
+    }
+
+
 def refuse_cluster(client: Any) -> None:
     """Refuse a Redis Cluster, whose nodes each hold a part of the keys.
 

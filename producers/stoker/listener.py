@@ -160,10 +160,10 @@ class Listener:
             return True
 
     def _new_connection(self) -> Any:
-        pool = self._client.connection_pool
-        return pool.connection_class(
-            **{**pool.connection_kwargs, "protocol": 2, "health_check_interval": 0}
-        )
+        from stoker_config.servers import options_of
+
+        own = {"protocol": 2, "health_check_interval": 0}
+        return self._client.connection_pool.connection_class(**{**options_of(self._client), **own})
 
     def _serve(self, connection: Any, ear: socket.socket) -> None:
         """Say, hear and read until nobody waits any more, or the connection is lost."""

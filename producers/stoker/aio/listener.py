@@ -112,9 +112,10 @@ class AsyncListener:
                 await connection.disconnect(nowait=True)
 
     def _new_connection(self) -> Any:
-        pool = self._client.connection_pool
+        from stoker_config.servers import options_of
+
         own = {"protocol": 2, "health_check_interval": 0, "socket_timeout": None}
-        return pool.connection_class(**{**pool.connection_kwargs, **own})
+        return self._client.connection_pool.connection_class(**{**options_of(self._client), **own})
 
     async def _serve(self, connection: Any) -> None:
         """Say, hear and read until nobody waits any more, or the connection is lost."""
