@@ -162,12 +162,14 @@ class Client:
         ]
 
     def _packed(self, jobs: Sequence[Job]) -> list[Packed]:
-        settings = self.settings
-        retention = Retention(settings.result_expires, settings.retention_max)
+        settings, retention = self.settings, self._retention()
         for job in jobs:
             retention.checked(job.retention)
         inline, limits = settings.inline_limit, settings.limits
         return [pack(job, self._artifacts, inline, limits) for job in jobs]
+
+    def _retention(self) -> Retention:
+        return Retention(self.settings.result_expires, self.settings.retention_max)
 
     def signature(self, job: Job | str, *, pool: str | None = None, **fields: Any) -> Any:
         """Give a Celery signature of a job, for chains, groups and chords.
@@ -186,8 +188,11 @@ class Client:
 
         Raises:
             InvalidInput: A field or parameter is unknown or of a wrong type.
+            TooLarge: The inputs are larger than the deployment's limits.
         """
         queue = queue_name(pool or self.settings.pool)
+        if isinstance(job, str) and "inputs" in fields:
+            job = make_job(job, fields)
         key = job.idempotency_key if isinstance(job, Job) else fields.get("idempotency_key")
         if key is not None:
             raise InvalidInput(
@@ -199,6 +204,7 @@ class Client:
             kwargs, task, priority = packed.kwargs, job.task, job.priority
         else:
             kwargs, task = _without_inputs(job, fields), find(job).name
+            self._retention().checked(kwargs.get("retention"))
             priority = fields.get("priority", "normal")
         return self._server.app.signature(
             celery_name(task),
@@ -419,8 +425,6 @@ class Client:
 def _without_inputs(task: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Check the fields of a link that will be handed its inputs."""
     spec = find(task)
-    if "inputs" in fields:
-        return to_kwargs(make_job(task, fields))
     job = make_job(task, {**fields, "inputs": spec.example["inputs"]})
     kwargs = to_kwargs(job)
     del kwargs["inputs"]

@@ -309,3 +309,7 @@ def test_a_producer_refuses_what_it_can_see(module_redis: str) -> None:
                 client.submit(job, allow_unserved=True)
             with pytest.raises((errors.TooLarge, errors.InvalidInput)):
                 client.signature(job)
+            with pytest.raises((errors.TooLarge, errors.InvalidInput)):
+                client.signature(job.task, inputs=job.inputs)
+        with pytest.raises(errors.InvalidInput, match="STOKER_RETENTION_MAX"):
+            client.signature("text-generation", retention=settings.retention_max + 1)
