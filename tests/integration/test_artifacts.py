@@ -34,7 +34,7 @@ from tests.parity.batched import TOLERANCE, differences, pipeline_alone
 from tests.parity.cases.case import for_pipeline
 from tests.parity.images import alike
 from tests.parity.judges import direct
-from tests.support.worker import Worker, worker
+from tests.support.worker import Worker, model_worker
 from tests.tiny import image, media
 from tests.tiny.fixture import TinyModel, tiny
 from tests.tiny.tokens import SENTENCES
@@ -70,15 +70,12 @@ def real_worker(
         "image-text-to-text": tiny("llava"),
         "text-to-audio": tiny("vits"),
     }
-    with worker(
+    with model_worker(
         module_redis,
         folder,
-        app="stoker_workers.app",
-        device="cpu",
-        preload=",".join(f"{task}={model}" for task, model in models.items()),
+        models,
         # Nothing to learn before jobs come.
         batch_tokens=4096,
-        cache_dir=folder / "cache",
     ) as running:
         yield running
 

@@ -21,7 +21,7 @@ from tests.parity.batched import differences, pipeline_alone
 from tests.parity.cases.case import for_pipeline
 from tests.support.http_server import WebServer, give, serving
 from tests.support.s3 import S3
-from tests.support.worker import Worker, worker
+from tests.support.worker import Worker, model_worker
 from tests.tiny import media
 from tests.tiny.fixture import TinyModel, tiny
 
@@ -82,14 +82,11 @@ def real_worker(
         "automatic-speech-recognition": tiny("wav2vec2_layer"),
         "text-generation": tiny("llama_chat"),
     }
-    with worker(
+    with model_worker(
         module_redis,
         folder,
-        app="stoker_workers.app",
-        device="cpu",
-        preload=",".join(f"{task}={model}" for task, model in models.items()),
+        models,
         batch_tokens=4096,
-        cache_dir=folder / "cache",
         log_level="debug",
         allowed_networks="127.0.0.1",
         input_buckets=s3.bucket,

@@ -15,7 +15,7 @@ from stoker_config.serving import ModelState, Serving
 from tests.support import hub
 from tests.support.hub import Hub, Repo
 from tests.support.until import until
-from tests.support.worker import ROOT, Worker, environment, worker
+from tests.support.worker import ROOT, Worker, environment, model_worker
 from tests.tiny.fixture import TinyModel, tiny
 
 __all__ = ["tiny"]
@@ -82,14 +82,11 @@ def running(
         patch.setenv("HF_HOME", str(folder / "hub"))
         watcher = threading.Thread(target=_watch, args=(module_redis, seen, served))
         watcher.start()
-        with worker(
+        with model_worker(
             module_redis,
             folder,
-            app="stoker_workers.app",
-            device="cpu",
             models_file=file,
             batch_tokens=1024,
-            cache_dir=folder / "cache",
         ) as process:
             watcher.join()
             yield Running(process, served, seen)

@@ -11,7 +11,7 @@ from stoker import Client, Failure, State, TextClassification, TokenClassificati
 from stoker_tasks.errors import ErrorType
 from tests.doubles.stock import CLASSIFY, Producer
 from tests.support.until import until
-from tests.support.worker import Worker, worker
+from tests.support.worker import Worker, model_worker
 from tests.tiny.fixture import TinyModel, tiny
 
 __all__ = ["tiny"]
@@ -28,15 +28,12 @@ def served(tiny: TinyModel) -> str:
 
 @contextmanager
 def serving(redis_url: str, folder: Path, served: str) -> Iterator[Worker]:
-    with worker(
+    with model_worker(
         redis_url,
         folder,
-        app="stoker_workers.app",
-        device="cpu",
+        {"text-classification": served},
         models=served,
-        preload=f"text-classification={served}",
         batch_tokens=1024,
-        cache_dir=folder / "cache",
     ) as running:
         yield running
 

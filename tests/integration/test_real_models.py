@@ -18,7 +18,7 @@ from stoker.local.stop import Stop
 from stoker_workers.models.ctranslate2 import convert
 from tests.support.packages import fetching
 from tests.support.speech import Speaker, Speech
-from tests.support.worker import Worker, worker
+from tests.support.worker import Worker, model_worker
 
 SECONDS: Final = 120.0
 # Whisper tiny.en, 37.8 million parameters, in float16.
@@ -63,14 +63,11 @@ def real_worker(
     module_redis: str, models: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:
     folder = tmp_path_factory.mktemp("worker")
-    with worker(
+    with model_worker(
         module_redis,
         folder,
-        app="stoker_workers.app",
-        device="cpu",
-        preload=",".join(f"{task}={model}" for task, model in models.items()),
+        models,
         batch_tokens=8192,
-        cache_dir=folder / "cache",
     ) as running:
         yield running
 

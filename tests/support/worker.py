@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,25 @@ def worker(redis_url: str, folder: Path, **options: Any) -> Iterator[Worker]:
     """
     with launched(redis_url, folder, **options) as running:
         _wait_until_announced(redis_url, running)
+        yield running
+
+
+@contextmanager
+def model_worker(
+    redis_url: str, folder: Path, loaded: Mapping[str, str] | None = None, /, **options: Any
+) -> Iterator[Worker]:
+    """Run a worker that serves real models, on the CPU; see `worker`.
+
+    Args:
+        redis_url: Its server.
+        folder: Where its log and its cache go.
+        loaded: The models that it loads first, by task.
+        **options: See `launched`.
+    """
+    if loaded:
+        options["preload"] = ",".join(f"{task}={model}" for task, model in loaded.items())
+    options |= {"app": "stoker_workers.app", "device": "cpu", "cache_dir": folder / "cache"}
+    with worker(redis_url, folder, **options) as running:
         yield running
 
 

@@ -218,6 +218,17 @@ def refusing_settings() -> Iterator[None]:
         raise InvalidInput(f"the model refuses these settings of generate(): {message}") from None
 
 
+def generate(model: Any, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    """Run `generate()`, and give the tensor of its sequences alone, on the CPU.
+
+    Raises:
+        InvalidInput: It refuses its settings.
+    """
+    with refusing_settings():
+        made = model.generate(**inputs, **settings)
+    return (made if isinstance(made, torch.Tensor) else made.sequences).cpu()
+
+
 @contextmanager
 def _refusing(job: Job) -> Iterator[None]:
     """Turn whatever a pipeline raises while it reads a job into the job's own error."""

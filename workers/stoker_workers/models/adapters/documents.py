@@ -13,7 +13,7 @@ from stoker_tasks.errors import InvalidInput, ModelLoadFailed, Unserved
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.answers import AnswerFinder
-from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
+from stoker_workers.models.adapters.base import Adapter, Row, Stages, generate
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
 from stoker_workers.models.adapters.halting import halting
@@ -128,13 +128,8 @@ class PictureReader(Adapter):
             limits = torch.full((len(chunks),), limit, device=self._device.torch)
             ends = Ends(limits, width, end_tokens_of(self._model).to(self._device.torch))
         settings["stopping_criteria"] = halting(self._ended, len(chunks), [ends] if ends else [])
-        with refusing_settings():
-            sequences = self._model.generate(
-                inputs=batch["pixels"], decoder_input_ids=batch["prompt"], **settings
-            )
-        if not isinstance(sequences, torch.Tensor):
-            sequences = sequences.sequences
-        sequences = sequences.cpu()
+        inputs = {"inputs": batch["pixels"], "decoder_input_ids": batch["prompt"]}
+        sequences = generate(self._model, inputs, settings)
         new = sequences[:, width:]
         lengths = ends.lengths if ends else lengths_of(new, end_tokens_of(self._model))
         return [

@@ -16,7 +16,7 @@ from transformers.generation import (
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
-from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
+from stoker_workers.models.adapters.base import Adapter, Row, Stages, generate
 from stoker_workers.models.adapters.chats import is_chat, texts_and_chats
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
@@ -146,11 +146,7 @@ class TextGenerator(Adapter):
         elif parameters["stops"] is not None:
             settings |= {"stop_strings": parameters["stops"], "tokenizer": self._stop_tokenizer}
         settings["stopping_criteria"] = halting(self._ended, len(rows), [ends] if ends else [])
-        with refusing_settings():
-            sequences = self._model.generate(**batch, **settings)
-        if not isinstance(sequences, torch.Tensor):
-            sequences = sequences.sequences
-        sequences = sequences.cpu()
+        sequences = generate(self._model, batch, settings)
         new = sequences[:, width:]
         lengths = ends.lengths.cpu() if ends else lengths_of(new, end_tokens_of(self._model))
         return self._split(sequences, width, lengths, [row["input_ids"].shape[1] for row in rows])

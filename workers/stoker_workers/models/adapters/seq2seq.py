@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
-from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
+from stoker_workers.models.adapters.base import Adapter, Row, Stages, generate
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
 from stoker_workers.models.adapters.halting import halting
@@ -110,11 +110,7 @@ class TextRewriter(Adapter):
             end_tokens = end_tokens_of(self._model, settings).to(self._device.torch)
             ends = Ends(limits.to(self._device.torch), _BEGUN, end_tokens)
         settings["stopping_criteria"] = halting(self._ended, len(rows), [ends] if ends else [])
-        with refusing_settings():
-            sequences = self._model.generate(**batch, **settings)
-        if not isinstance(sequences, torch.Tensor):
-            sequences = sequences.sequences
-        sequences = sequences.cpu()
+        sequences = generate(self._model, batch, settings)
         new = sequences[:, _BEGUN:]
         found = ends.lengths if ends else lengths_of(new, end_tokens_of(self._model, settings))
         return _split(sequences, found.cpu(), len(rows))
