@@ -7,7 +7,7 @@ PRIORITY_STEPS: Final = (0, 3, 6, 9)
 
 # Sorted set of job IDs by time of submission: a job that is waiting, and not one that never was.
 QUEUED: Final = "stoker:queued"
-# Hash of job ID to where it waits, as JSON: pool, task and model.
+# Hash of job ID to where it waits, as JSON: pool, task, model and, if these are counted, tenant.
 PLACED: Final = "stoker:placed"
 # Sorted set of job IDs by time of start: jobs that a batch holds now.
 RUNNING: Final = "stoker:running"
@@ -89,6 +89,16 @@ def idempotency(digest: str) -> str:
 def starts(job_id: str) -> str:
     """Name the count of a job's deliveries that were started and did not end it."""
     return f"stoker:starts:{job_id}"
+
+
+def tenant(name: str) -> str:
+    """Name the set of a tenant's jobs that have not ended; kept only where they are bounded."""
+    return f"stoker:tenant:{name}"
+
+
+def pace(bound: str) -> str:
+    """Name the hash that tells how fast the places of a bounded queue or tenant become free."""
+    return f"stoker:pace:{bound}"
 
 
 def inputs(job_id: str) -> str:

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
             ends, and its jobs run again.
         worker_id: What a supervisor calls the worker process that it has started; not for people.
         prefetch: How many jobs a worker holds at most, running and waiting.
+        queue_limit: The most jobs that may wait in a pool's queue; any number if absent. Beyond it
+            Stoker's clients are refused (`queue_full`).
+        tenant_limit: The most jobs of one tenant that may wait or run, in all pools; any number if
+            absent. Beyond it Stoker's clients are refused. All of them need the same setting.
         inline_limit: Bytes of JSON above which inputs leave the message for the artifact store.
         max_message: Bytes above which a worker refuses the arguments of a message.
         artifact_limit: Bytes of the largest artifact that Redis takes.
@@ -123,6 +127,8 @@ class Settings(BaseSettings):
     hang_timeout: float = Field(default=1800.0, gt=0)
     worker_id: str = ""
     prefetch: int = Field(default=768, ge=1)
+    queue_limit: int | None = Field(default=None, ge=1)
+    tenant_limit: int | None = Field(default=None, ge=1)
     inline_limit: int = Field(default=64 * KIB, ge=1)
     max_message: int = Field(default=4 * MIB, ge=1)
     artifact_limit: int = Field(default=64 * MIB, ge=1)

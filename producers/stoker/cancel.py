@@ -19,6 +19,7 @@ _TOMBSTONE_SECONDS: Final = 90 * 86_400
 # and the event if somebody is to be told.
 _CANCEL: Final = (
     outbox.EMIT
+    + f"local tenants = '{keys.tenant('')}'"
     + """
 local state = string.match(redis.call('GET', KEYS[1]) or '', '"status": "(%u+)"')
 if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then return 'already_finished' end
@@ -40,6 +41,8 @@ local value = string.sub(ARGV[3], 1, -2) .. ', "times": ' .. times .. '}'
 redis.call('SET', KEYS[1], value, 'EX', expires)
 redis.call('PUBLISH', KEYS[1], value)
 redis.call('ZREM', KEYS[4], ARGV[1])
+local place = cjson.decode(redis.call('HGET', KEYS[5], ARGV[1]) or '[]')
+if place[4] then redis.call('SREM', tenants .. place[4], ARGV[1]) end
 redis.call('HDEL', KEYS[5], ARGV[1])
 redis.call('HDEL', KEYS[6], ARGV[1])
 if ARGV[5] then emit(5); wake() end

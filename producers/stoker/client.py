@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from stoker import dead, models, retry
 from stoker.admission import Admission
+from stoker.bounds import Bounds
 from stoker.cancel import cancel
 from stoker.dead import DeadLetter
 from stoker.delete import DeleteAnswer, delete
@@ -114,6 +115,7 @@ class Client:
                 kept for longer than is possible.
             StorageUnavailable: The inputs go to S3, which does not answer.
             IdempotencyConflict: The job's idempotency key stands for another request.
+            QueueFull: As many jobs of its pool or tenant wait as may.
         """
         [handle] = self.submit_many(
             [job], pool=pool, countdown=countdown, expires=expires, allow_unserved=allow_unserved
@@ -131,6 +133,9 @@ class Client:
     ) -> list[JobHandle]:
         """Put many jobs on a pool's queue, 500 a round trip; see `submit`.
 
+        Each 500 are taken or refused as a whole. What was taken before a refusal stands:
+        `QueueFull` has the IDs of these jobs in `details["taken"]`.
+
         Returns:
             A handle for each job, in their order.
         """
@@ -141,7 +146,8 @@ class Client:
             wanted = {(job.task, job.model) for job in jobs}
             self._admission.check(self._server.registry, pool, wanted)
         messages = self.messages(jobs, pool, countdown=countdown, expires=expires)
-        ids = publish(self._server.app, self._server.redis, messages, self._server.clock.now())
+        now, bounds = self._server.clock.now(), Bounds.of(self.settings)
+        ids = publish(self._server.app, self._server.redis, messages, now, bounds)
         return [JobHandle(self, job_id) for job_id in ids]
 
     def messages(

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from stoker.idempotency import SUBMIT, WAITING_SECONDS, digest_of, fingerprint_of
+from stoker.bounds import SUBMIT, Bounds, queue_full
+from stoker.idempotency import WAITING_SECONDS, digest_of, fingerprint_of
 from stoker.ids import new_id
 from stoker.payload import Packed
 from stoker_config import keys
@@ -22,6 +23,7 @@ from stoker_tasks.job import Job, Priority
 from stoker_tasks.wire import (
     CONTRACT,
     CONTRACT_HEADER,
+    COUNTED_HEADER,
     HIDDEN,
     IDEMPOTENCY_HEADER,
     PRIORITIES,
@@ -32,6 +34,9 @@ from stoker_tasks.wire import (
 
 # Redis answers nobody else while it runs a transaction.
 _TRANSACTION: Final = 500
+# How `SUBMIT` begins to say that nothing was sent.
+_CONFLICT: Final = 0
+_FULL: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +117,7 @@ def bunches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         yield messages[start : start + _TRANSACTION]
 
 
-def fill(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
+def fill(pipe: Any, app: Any, messages: Sequence[Message], now: float, bounds: Bounds) -> None:
     """Put what sends a bunch of messages into a transaction.
 
     Args:
@@ -120,36 +125,50 @@ def fill(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
         app: The Celery app that makes the messages.
         messages: The bunch.
         now: Seconds since the epoch by the server's clock.
+        bounds: How many jobs may wait.
     """
-    if any(message.key for message in messages):
-        _fill_keyed(pipe, app, messages, now)
+    if _has_conditions(messages, bounds):
+        _fill_unless(pipe, app, messages, now, bounds)
     else:
-        _fill_unkeyed(pipe, app, messages, now)
+        _fill(pipe, app, messages, now)
     for message in messages:
         if message.beside:
             pipe.sadd(keys.inputs(message.id), *message.beside)
             pipe.expire(keys.inputs(message.id), message.beside_expires)
 
 
-def sent(messages: Sequence[Message], answers: Sequence[Any]) -> list[str]:
+def sent(
+    messages: Sequence[Message], answers: Sequence[Any], bounds: Bounds, before: Sequence[str]
+) -> list[str]:
     """Give the jobs that a bunch of messages has come to, from what its transaction answered.
+
+    Args:
+        messages: The bunch.
+        answers: What its transaction answered.
+        bounds: How many jobs may wait.
+        before: The jobs of the bunches before it.
 
     Raises:
         IdempotencyConflict: A key stands for another request; nothing of the bunch was sent.
+        QueueFull: A bound has no room for the bunch; nothing of it was sent.
     """
-    if not any(message.key for message in messages):
+    if not _has_conditions(messages, bounds):
         return [message.id for message in messages]
-    done, *found = answers[0]
-    if not done:
+    code, *found = answers[0]
+    if code == _FULL:
+        raise queue_full(found, before)
+    if code == _CONFLICT:
         raise IdempotencyConflict(
             "this idempotency_key was used before, for a job with another task, inputs, parameters "
             "or options: give each request a key of its own, and repeat it unchanged",
-            {"position": int(found[0]) - 1},
+            {"position": len(before) + int(found[0]) - 1},
         )
     return [job_id.decode() for job_id in found]
 
 
-def publish(app: Any, client: Any, messages: Sequence[Message], now: float) -> list[str]:
+def publish(
+    app: Any, client: Any, messages: Sequence[Message], now: float, bounds: Bounds
+) -> list[str]:
     """Send messages, in order.
 
     Args:
@@ -157,22 +176,36 @@ def publish(app: Any, client: Any, messages: Sequence[Message], now: float) -> l
         client: A redis-py client of the broker's server.
         messages: Any number; each 500 are one transaction.
         now: Seconds since the epoch by the server's clock.
+        bounds: How many jobs may wait.
 
     Returns:
         The ID of each message's job: its own, or that of the first job with the same key.
 
     Raises:
         IdempotencyConflict: A key stands for another request.
+        QueueFull: A bound has no room for a transaction; those before it were sent.
     """
     ids: list[str] = []
     for bunch in bunches(messages):
         with client.pipeline(transaction=True) as pipe:
-            fill(pipe, app, bunch, now)
-            ids += sent(bunch, pipe.execute())
+            fill(pipe, app, bunch, now, bounds)
+            ids += sent(bunch, pipe.execute(), bounds, ids)
     return ids
 
 
-def _fill_unkeyed(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
+def _has_conditions(messages: Sequence[Message], bounds: Bounds) -> bool:
+    if bounds.pool is not None:
+        return True
+    return any(message.key or _counted(message, bounds) for message in messages)
+
+
+def _counted(message: Message, bounds: Bounds) -> str:
+    """Give the tenant among whose jobs this one counts; '' if nobody counts."""
+    tenant = message.kwargs.get("tenant")
+    return str(tenant) if bounds.tenant is not None and tenant is not None else ""
+
+
+def _fill(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
     lists: dict[str, list[str]] = {}
     wishes: dict[str, str] = {}
     for message in messages:
@@ -187,14 +220,18 @@ def _fill_unkeyed(pipe: Any, app: Any, messages: Sequence[Message], now: float) 
         pipe.lpush(key, *envelopes)
 
 
-def _fill_keyed(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
+def _fill_unless(
+    pipe: Any, app: Any, messages: Sequence[Message], now: float, bounds: Bounds
+) -> None:
     names = [keys.QUEUED, keys.PLACED, keys.WISHES]
     values: list[Any] = [now, WAITING_SECONDS]
+    values += ["" if limit is None else limit for limit in (bounds.pool, bounds.tenant)]
     for message in messages:
-        queue = _list_of(message)
+        queue, tenant = _list_of(message), _counted(message, bounds)
         names += [queue, keys.idempotency(message.key) if message.key else queue]
-        values += [message.id, _place_of(message), _wish_of(message)]
-        values += [envelope(app, message, now), message.fingerprint]
+        values += [message.id, _place_of(message, tenant), _wish_of(message)]
+        values += [envelope(app, message, now, tenant), message.fingerprint]
+        values += [queue_name(message.pool), tenant]
     pipe.eval(SUBMIT, len(names), *names, *values)
 
 
@@ -203,16 +240,24 @@ def _list_of(message: Message) -> str:
     return keys.queue(queue, PRIORITIES[message.priority], keys.PRIORITY_STEPS)
 
 
-def _place_of(message: Message) -> str:
-    return json.dumps([message.pool, message.task, message.kwargs.get("model")])
+def _place_of(message: Message, tenant: str = "") -> str:
+    place = [message.pool, message.task, message.kwargs.get("model")]
+    return json.dumps([*place, tenant] if tenant else place)
 
 
 def _wish_of(message: Message) -> str:
     return wish(message.kwargs, {}) if message.kwargs.get("webhook") is not None else ""
 
 
-def envelope(app: Any, message: Message, now: float) -> str:
-    """Make the JSON text that kombu's Redis transport keeps for one message."""
+def envelope(app: Any, message: Message, now: float, tenant: str = "") -> str:
+    """Make the JSON text that kombu's Redis transport keeps for one message.
+
+    Args:
+        app: The Celery app that makes the message.
+        message: The message.
+        now: Seconds since the epoch by the server's clock.
+        tenant: The tenant among whose jobs this one counts; '' if nobody counts.
+    """
     made = app.amqp.as_task_v2(
         message.id,
         celery_name(message.task),
@@ -224,14 +269,18 @@ def envelope(app: Any, message: Message, now: float) -> str:
         kwargsrepr=HIDDEN,
         ignore_result=None,
     )
-    own = {IDEMPOTENCY_HEADER: message.key} if message.key else {}
+    own = {IDEMPOTENCY_HEADER: message.key, COUNTED_HEADER: tenant}
     body = json.dumps(made.body, ensure_ascii=False).encode()
     return json.dumps(
         {
             "body": base64.b64encode(body).decode("ascii"),
             "content-encoding": "utf-8",
             "content-type": "application/json",
-            "headers": {**made.headers, **headers(now), **own},
+            "headers": {
+                **made.headers,
+                **headers(now),
+                **{name: value for name, value in own.items() if value},
+            },
             "properties": {
                 **made.properties,
                 "delivery_mode": 2,

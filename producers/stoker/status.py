@@ -121,7 +121,7 @@ def tell(job_id: str, answers: Sequence[Any]) -> Seen:
     times = Times.model_validate({"queued_at": queued, "started_at": running, "attempts": attempts})
     status = Status(id=job_id, state=state, terminal=False, times=times)
     waits = state is State.QUEUED and place is not None
-    return Seen(status, tuple(json.loads(place)) if waits else None)
+    return Seen(status, tuple(json.loads(place)[:3]) if waits else None)
 
 
 @dataclass(frozen=True, slots=True)

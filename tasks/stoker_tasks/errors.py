@@ -2,8 +2,8 @@
 
     StokerError
     ├── the caller can mend it:   InvalidInput, TooLarge, UnknownTask, UnknownModel,
-    │                             ModelNotAllowed, Unserved, IdempotencyConflict,
-    │                             InputFetchFailed, Gone, NoUrl
+    │                             ModelNotAllowed, Unserved, QueueFull,
+    │                             IdempotencyConflict, InputFetchFailed, Gone, NoUrl
     ├── the operator can mend it: ModelLoadFailed, OutOfMemory, StorageUnavailable, Poison,
     │                             Internal
     └── nobody needs to:          Canceled, Expired, QueueTimeout, RunTimeout
@@ -27,6 +27,7 @@ class ErrorType(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     MODEL_NOT_ALLOWED = "model_not_allowed"
     UNSERVED = "unserved"
+    QUEUE_FULL = "queue_full"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     INPUT_FETCH_FAILED = "input_fetch_failed"
     GONE = "gone"
@@ -116,6 +117,13 @@ class Unserved(StokerError):
     """No worker serves the pool, or none in it serves the task."""
 
     type = ErrorType.UNSERVED
+    retryable = True
+
+
+class QueueFull(StokerError):
+    """As many jobs of the pool, or of the tenant, wait as may."""
+
+    type = ErrorType.QUEUE_FULL
     retryable = True
 
 

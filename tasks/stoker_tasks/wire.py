@@ -25,6 +25,8 @@ CONTRACT: Final = 1
 SUBMITTED_HEADER: Final = "stoker-submitted"
 # What an idempotency key is kept as: its digest.
 IDEMPOTENCY_HEADER: Final = "stoker-idempotency"
+# The tenant among whose jobs this one counts until it ends; only where their number is bounded.
+COUNTED_HEADER: Final = "stoker-counted"
 # How many deliveries of a job were started before it was run again by hand.
 STARTS_HEADER: Final = "stoker-starts"
 CLAIM_FIELD: Final = "claim"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from stoker import retry, status
 from stoker.admission import Admission
 from stoker.aio.handle import AsyncJobHandle
+from stoker.bounds import Bounds
 from stoker.cancel import answer_of, question
 from stoker.client import Client
 from stoker.delete import DeleteAnswer
@@ -100,12 +101,12 @@ class AsyncClient:
         # Celery is imported by the first call.
         known, self._parts["celery"] = "celery" in self._parts, True
         app, messages = prepare() if short and known else await asyncio.to_thread(prepare)
-        now = await self._now()
+        now, bounds = await self._now(), Bounds.of(self.blocking.settings)
         ids: list[str] = []
         for bunch in bunches(messages):
             async with self._redis.pipeline(transaction=True) as pipe:
-                fill(pipe, app, bunch, now)
-                ids += sent(bunch, await pipe.execute())
+                fill(pipe, app, bunch, now, bounds)
+                ids += sent(bunch, await pipe.execute(), bounds, ids)
         return [AsyncJobHandle(self, job_id) for job_id in ids]
 
     async def _admit(self, pool: str, jobs: Sequence[Job]) -> None:

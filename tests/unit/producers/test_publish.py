@@ -11,6 +11,7 @@ import pytest
 import redis
 from celery import Celery
 
+from stoker.bounds import Bounds
 from stoker.publish import Message, publish
 from stoker_config import keys
 from stoker_config.app import make_app
@@ -91,7 +92,7 @@ def test_the_envelope_is_celerys(
         **options,
     )
 
-    publish(app, server, [message], time.time())
+    publish(app, server, [message], time.time(), Bounds())
 
     ours = pop(server, pool, priority)
     shown = {"argsrepr": HIDDEN, "kwargsrepr": HIDDEN}
@@ -123,7 +124,7 @@ def test_jobs_are_known_as_queued_from_the_moment_they_are_there(app: Celery, se
         for n in range(1201)
     ]
 
-    publish(app, server, messages, time.time())
+    publish(app, server, messages, time.time(), Bounds())
 
     key = keys.queue("stoker", PRIORITIES["normal"], PRIORITY_STEPS)
     sent = [json.loads(each)["headers"]["id"] for each in server.lrange(key, 0, -1)]
@@ -137,7 +138,7 @@ def test_a_message_shows_nothing_of_its_job(app: Celery, server: Any) -> None:
         id="an-id", task="fill-mask", kwargs=KWARGS, pool="default", priority="normal"
     )
 
-    publish(app, server, [message], time.time())
+    publish(app, server, [message], time.time(), Bounds())
 
     assert "Grüße" not in repr(message)
     headers = pop(server, "default", "normal")["headers"]

@@ -14,6 +14,7 @@ from stoker_config import keys, outbox
 from stoker_config.clock import ServerClock
 from stoker_tasks.event import Event, Listener
 from stoker_tasks.stored import read
+from stoker_tasks.wire import COUNTED_HEADER
 from stoker_workers.broker.request import LISTENER, TIMES
 from stoker_workers.broker.storing import STORE
 from stoker_workers.broker.writing import QuickBackend
@@ -39,12 +40,14 @@ class Stored:
         value: Its text.
         expires: Seconds for which it is kept; for ever if 0.
         event: What is told of it.
+        tenant: The tenant among whose jobs it counts; '' if nobody counts.
     """
 
     key: Any
     value: Any = field(repr=False)
     expires: int
     event: Event | None = None
+    tenant: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +118,11 @@ class CollectingBackend(QuickBackend):
     ) -> Any:
         """Store a job's state and, if it is the last one, what is told of it."""
         self._thread.listener = getattr(request, LISTENER, None)
+        self._thread.tenant = getattr(request, COUNTED_HEADER, None)
         try:
             return super().store_result(task_id, result, state, traceback, request, **options)
         finally:
-            self._thread.listener = None
+            self._thread.listener = self._thread.tenant = None
 
     def on_connection_error(
         self, max_retries: Any, exc: Exception, intervals: Iterator[float], retries: int
@@ -144,6 +148,7 @@ class CollectingBackend(QuickBackend):
             value=value,
             expires=self._seconds(_job_id(key), self.expires if expires is None else expires),
             event=self._event(_job_id(key), value),
+            tenant=str(getattr(self._thread, "tenant", None) or ""),
         )
         results = self._collecting()
         if results is None:
@@ -229,6 +234,7 @@ class CollectingBackend(QuickBackend):
                         each.value,
                         each.expires,
                         deliveries.tags.get(_job_id(each.key), ""),
+                        each.tenant,
                     )
                 ]
                 + told,

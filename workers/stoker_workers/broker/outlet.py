@@ -25,7 +25,7 @@ from stoker_config.settings import Settings
 from stoker_tasks.errors import Internal, Poison
 from stoker_tasks.event import Event
 from stoker_tasks.result import Failure, Success
-from stoker_tasks.wire import IDEMPOTENCY_HEADER
+from stoker_tasks.wire import COUNTED_HEADER, IDEMPOTENCY_HEADER
 from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.kept import keep_messages
@@ -117,7 +117,7 @@ class CeleryOutlet:
 
     def dropped(self, deliveries: Sequence[Delivery]) -> None:
         """Have Celery conclude these as revoked."""
-        self._forget([delivery.id for delivery in deliveries])
+        self._forget(deliveries)
         self._let_keys_lapse(deliveries)
         self._calls.put(partial(_conclude_revoked, deliveries))
 
@@ -135,7 +135,7 @@ class CeleryOutlet:
         except Exception:
             # The server went away under it: another delivery of these jobs is to end them.
             try:
-                self._forget([each.id for each, _ in kept], queued=False)
+                self._forget([each for each, _ in kept], queued=False)
                 count_starts(self._client, [each.id for each, _ in kept if each.handle.started_at])
             finally:
                 # Else their leases would be renewed, with nobody at work.
@@ -155,7 +155,7 @@ class CeleryOutlet:
         keep_messages(self._client, [(each.handle, keep.get(each.id, seconds)) for each in failed])
         with outcomes[0][0].handle.task.backend.collect(deliveries) as stored:
             traced = [(each.handle, _trace(each.handle, result)) for each, result in outcomes]
-        unstored = [each.id for each, _ in outcomes if each.id not in stored]
+        unstored = [each for each, _ in outcomes if each.id not in stored]
         if unstored:
             ends = [
                 event
@@ -180,14 +180,18 @@ class CeleryOutlet:
             keys=[unless(event.job) for event in events], args=outbox.flat(events), client=client
         )
 
-    def _forget(self, ids: Sequence[str], *, queued: bool = True) -> None:
+    def _forget(self, deliveries: Sequence[Delivery], *, queued: bool = True) -> None:
         """Take jobs off the list of those that run, and of those that are queued."""
+        ids = [delivery.id for delivery in deliveries]
         with self._client.pipeline(transaction=False) as pipe:
             pipe.zrem(keys.RUNNING, *ids)
             if queued:
                 pipe.zrem(keys.QUEUED, *ids)
                 pipe.hdel(keys.PLACED, *ids)
                 pipe.hdel(keys.WISHES, *ids)
+                for delivery in deliveries:
+                    if tenant := delivery.handle.request_dict.get(COUNTED_HEADER):
+                        pipe.srem(keys.tenant(str(tenant)), delivery.id)
             pipe.execute()
 
     def _let_keys_lapse(self, deliveries: Sequence[Delivery]) -> None:

@@ -9,25 +9,26 @@ from stoker_config import keys, outbox
 # stored. A final state is never replaced, so repeating the call does nothing. SET NX spares the
 # reading in the usual case that there is no state yet.
 # KEYS: queued, running, placed, index and hash of held deliveries, then each job's result key.
-# ARGV: for each job its value, seconds to keep it, and its delivery's tag ('' for a stock one);
-# then for each job with a webhook its number, and the event.
+# ARGV: for each job its value, seconds to keep it, its delivery's tag ('' for a stock one), and the
+# tenant among whose jobs it counts ('' if nobody counts); then for each job with a webhook its
+# number, and the event.
 # Gives how many deliveries were held no longer.
 STORE: Final = (
     outbox.EMIT
-    + f"local FIELDS, WISHES = {outbox.FIELDS}, '{keys.WISHES}'\n"
+    + f"local FIELDS, WISHES, TENANT = {outbox.FIELDS}, '{keys.WISHES}', '{keys.tenant('')}'\n"
     + """
 local tags, scores, held, ids, late = {}, {}, {}, {}, 0
-local events, told = {}, {}
+local events, told, counted = {}, {}, {}
 local jobs = #KEYS - 5
-for at = 3 * jobs + 1, #ARGV, FIELDS + 1 do events[tonumber(ARGV[at])] = at + 1 end
+for at = 4 * jobs + 1, #ARGV, FIELDS + 1 do events[tonumber(ARGV[at])] = at + 1 end
 for i = 6, #KEYS do
-  local tag = ARGV[(i - 6) * 3 + 3]
+  local tag = ARGV[(i - 6) * 4 + 3]
   if tag ~= '' then tags[#tags + 1] = tag end
 end
 if #tags > 0 then scores = redis.call('ZMSCORE', KEYS[4], unpack(tags)) end
 local t = 0
 for i = 6, #KEYS do
-  local at = (i - 6) * 3
+  local at = (i - 6) * 4
   local value, expires, tag = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
   local ours = true
   if tag ~= '' then
@@ -53,6 +54,7 @@ for i = 6, #KEYS do
       if events[i - 5] then emit(events[i - 5]); told[#told + 1] = id end
     end
     ids[#ids + 1] = id
+    if ARGV[at + 4] ~= '' then counted[id] = TENANT .. ARGV[at + 4] end
   end
 end
 if #held > 0 then
@@ -64,6 +66,7 @@ if #ids > 0 then
   redis.call('ZREM', KEYS[2], unpack(ids))
   redis.call('HDEL', KEYS[3], unpack(ids))
 end
+for id, set in pairs(counted) do redis.call('SREM', set, id) end
 if #told > 0 then
   redis.call('HDEL', WISHES, unpack(told))
   wake()
