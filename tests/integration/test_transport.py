@@ -78,12 +78,13 @@ def test_taking_storing_and_acknowledging_cost_few_commands(
 
 
 def test_jobs_of_a_killed_worker_run_on_another(
-    client: Client, redis_url: str, tmp_path: Path
+    client: Client, server: Any, redis_url: str, tmp_path: Path
 ) -> None:
     with worker(redis_url, tmp_path, name="w1", lease=2) as first:
-        handles = client.submit_many([text(f"sleep=1 {at}") for at in range(3)])
-        handles += client.submit_many([text(f"job {at}") for at in range(200)])
+        handles = client.submit_many([text(f"sleep=2 {at}") for at in range(3)])
         until(lambda: client.status(handles[0].id).state is State.RUNNING)
+        handles += client.submit_many([text(f"job {at}") for at in range(200)])
+        until(lambda: server.hlen("unacked") == len(handles))
         os.kill(first.process.pid, signal.SIGKILL)
 
         with worker(redis_url, tmp_path, name="w2", lease=2):
