@@ -134,8 +134,9 @@ class Listener:
         connected, pause = False, FIRST_PAUSE
         with ear:
             while not self._is_over():
-                connection = self._new_connection()
+                connection = None
                 try:
+                    connection = self._new_connection()
                     connection.connect()
                     connected, pause = True, FIRST_PAUSE
                     self._watch.again()
@@ -148,7 +149,8 @@ class Listener:
                 except Exception as error:  # noqa: BLE001 - those who wait have to hear of it
                     self._watch.fail(error)
                 finally:
-                    connection.disconnect()
+                    if connection is not None:
+                        connection.disconnect()
 
     def _is_over(self) -> bool:
         with self._lock:

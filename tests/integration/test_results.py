@@ -290,7 +290,7 @@ def test_the_output_beside_a_result_is_deleted_with_it(place: Place) -> None:
 
 
 def test_only_a_finished_job_is_deleted(place: Place) -> None:
-    running = place.submit("sleep=1")
+    running = place.submit("sleep=3")
     until(lambda: running.status().state is State.RUNNING, 20)
     queued = place.client.submit(TextClassification(inputs="later"), countdown=60)
 

@@ -9,6 +9,7 @@ import redis
 from celery.result import AsyncResult
 
 from stoker import Client, State, Success, TextClassification
+from stoker.local.ports import free_port
 from stoker_config.app import make_app
 from stoker_config.settings import Settings
 from stoker_workers.exits import CONFIG
@@ -57,7 +58,9 @@ def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_cluster_is_refused_by_name(tmp_path: Path) -> None:
-    with valkey_server.running(tmp_path, "--cluster-enabled", "yes") as url:
+    # Its nodes' own port would be 10 000 above the other, where there may be none.
+    cluster = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with valkey_server.running(tmp_path, *cluster) as url:
         with Client(url) as client, pytest.raises(ValueError, match="Redis Cluster"):
             client.submit(TextClassification(inputs="x"), allow_unserved=True)
         with launched(url, tmp_path) as running:

@@ -90,7 +90,8 @@ def test_sigterm_under_load_loses_no_job_and_leaves_nothing(
             handles = client.submit_many(
                 [FeatureExtraction(inputs=f"number {number}") for number in range(JOBS)]
             )
-            first = next(iter(client.as_completed(handles)))[0]
+            first = handles[0]
+            first.wait(60)
         family = running.family()
         page = read(running.said(r"Flower +(http://\S+)") + f"/task/{first.id}")
         running.process.send_signal(signal.SIGTERM)

@@ -95,8 +95,9 @@ class AsyncListener:
 
         connected, pause = False, FIRST_PAUSE
         while self._watch:
-            connection = self._new_connection()
+            connection = None
             try:
+                connection = self._new_connection()
                 await connection.connect()
                 connected, pause = True, FIRST_PAUSE
                 self._watch.again()
@@ -109,7 +110,8 @@ class AsyncListener:
             except Exception as error:  # noqa: BLE001 - those who wait have to hear of it
                 self._watch.fail(error)
             finally:
-                await connection.disconnect(nowait=True)
+                if connection is not None:
+                    await connection.disconnect(nowait=True)
 
     def _new_connection(self) -> Any:
         from stoker_config.servers import options_of
