@@ -2,8 +2,9 @@
 # Options go through ARGS: make demo ARGS="--device cpu", make test ARGS="-k redis".
 
 ARGS ?=
-# Two processes, each with whole files, since the tests of one file share servers and workers.
-PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
+# Two processes, each with whole files, since the tests of one file share servers and workers; the
+# long files come first, so that neither process is left with them at the end.
+PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Models stay in the clone, beside .venv.
 export STOKER_CACHE_DIR ?= $(CURDIR)/.cache/stoker
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -63,7 +64,7 @@ class Listener:
                 except Empty:
                     break
                 if isinstance(found, Exception):
-                    raise found
+                    raise copy(found)  # each of those who wait has a traceback of its own
                 del left[job_id]
                 yield job_id, found
         finally:

@@ -12,11 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+import redis
 
 from stoker import Client, State, TextClassification
 from stoker.cli.tasks import example_command
+from stoker_config import keys
 from stoker_tasks.catalog import CATALOG
 from tests.support.until import until
 from tests.support.worker import ROOT, Worker, environment
@@ -283,20 +284,23 @@ def test_a_job_that_is_late_is_run_again(cli: Cli, fake_worker: Worker) -> None:
 
 
 def test_ctrl_c_ends_the_wait_and_not_the_job(
-    cli: Cli, client: Client, fake_worker: Worker
+    cli: Cli, client: Client, fake_worker: Worker, redis_url: str
 ) -> None:
     handle = client.submit(TextClassification(inputs="sleep=20"))
     until(lambda: handle.status().state is State.RUNNING)
     waiting = subprocess.Popen(
         [*STOKER, "wait", handle.id], env=cli.environment, cwd=ROOT, stderr=subprocess.PIPE
     )
-    # It waits once it has asked the server, which it reaches by a unix socket.
-    process = psutil.Process(waiting.pid)
-    until(lambda: process.net_connections(kind="unix"), seconds=30)
-    time.sleep(0.5)
-
-    waiting.send_signal(signal.SIGINT)
-    _, said = waiting.communicate(timeout=10)
+    try:
+        with redis.Redis.from_url(redis_url) as server:
+            # It waits once it has asked the server to be told.
+            until(lambda: server.pubsub_numsub(keys.result(handle.id))[0][1] == 1, seconds=30)
+        time.sleep(0.5)
+        waiting.send_signal(signal.SIGINT)
+        _, said = waiting.communicate(timeout=30)
+    finally:
+        waiting.kill()
+        waiting.wait()
 
     assert f"interrupted: 1 of 1 jobs go on; `stoker wait {handle.id}`" in said.decode()
     assert waiting.returncode == 130

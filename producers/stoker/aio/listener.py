@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from copy import copy
 from typing import Any, Final
 
 from stoker.watch import FIRST_PAUSE, KEEP_ALIVE, LONGEST_PAUSE, Watch
@@ -55,7 +56,7 @@ class AsyncListener:
                 except TimeoutError:
                     break
                 if isinstance(found, Exception):
-                    raise found
+                    raise copy(found)  # each of those who wait has a traceback of its own
                 del left[job_id]
                 yield job_id, found
         finally:
