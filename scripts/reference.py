@@ -66,9 +66,10 @@ def _tasks() -> str:
         "",
         "What each task takes and gives; `stoker tasks NAME` prints the same. Parameters are those",
         "of the task's pipeline in transformers, under its names and with its defaults; only what",
-        "is given is sent. `output` is what the pipeline returns for the same call: for one input",
-        "as below, for a list of inputs a list of it. `stoker tasks NAME --schema` prints the JSON",
-        "Schemas of a task's job and of its output.",
+        "is given is sent. Those that a job may not set are named with the reason. `output` is",
+        "what the pipeline returns for the same call: for one input as below, for a list of inputs",
+        "a list of it. `stoker tasks NAME --schema` prints the JSON Schemas of a task's job and of",
+        "its output.",
         "",
         "Every job has these fields:",
         "",
@@ -100,6 +101,7 @@ def _task(spec: TaskSpec) -> list[str]:
         f"- output: `{output_words(spec)}`",
         f"- to the next link of a chain: {_handed_over(spec)}",
         f"- equal in a batch, beside the model: {_equal(spec)}",
+        *_left_out(spec),
         "",
         *(_fields(parameters_of(spec)) if spec.parameters else ["No parameters."]),
         "",
@@ -117,6 +119,11 @@ def _handed_over(spec: TaskSpec) -> str:
 def _equal(spec: TaskSpec) -> str:
     listed = ", ".join(f"`{name}`" for name in spec.parameters if name in spec.forward_parameters)
     return listed or ("nothing; all parameters may differ" if spec.parameters else "nothing")
+
+
+def _left_out(spec: TaskSpec) -> list[str]:
+    told = "; ".join(f"`{name}` ({why})" for name, why in sorted(spec.left_out.items()))
+    return [f"- not taken of its pipeline's parameters: {told}"] if told else []
 
 
 def _fields(fields: list[FieldWords]) -> list[str]:

@@ -91,8 +91,6 @@ from stoker_tasks.text import (
     FillMaskParameters,
     TextClassification,
     TextClassificationParameters,
-    TextGeneration,
-    TextGenerationParameters,
     TokenClassification,
     TokenClassificationParameters,
     ZeroShotClassification,
@@ -101,6 +99,7 @@ from stoker_tasks.text import (
 from stoker_tasks.video import VideoClassification, VideoClassificationParameters
 from stoker_tasks.webhook import Webhook
 from stoker_tasks.wire import make_job
+from stoker_tasks.writing import TextGeneration, TextGenerationParameters
 
 if TYPE_CHECKING:
     from stoker.aio.client import AsyncClient

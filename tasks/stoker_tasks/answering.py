@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.media import MediaInput
-from stoker_tasks.spec import TaskSpec
+from stoker_tasks.media import FETCHED, MediaInput
+from stoker_tasks.spec import PADDED, TaskSpec
 
 Words = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -193,6 +193,7 @@ TASKS = (
         summary="find the passage of a text that answers a question",
         inputs='{"question", "context"}, neither of them empty, or a list of these',
         output=TextAnswer | list[TextAnswer],
+        left_out={"padding": PADDED},
         hand_over=_answers,
         example={
             "inputs": {
@@ -209,6 +210,7 @@ TASKS = (
         "is a list of rows with a string by column; a query is a string or a list of strings",
         output=TableAnswer | list[TableAnswer],
         forward_parameters=frozenset({"sequential"}),
+        left_out={"padding": PADDED},
         hand_over=_answers,
         needs=("pandas",),
         example={
@@ -226,6 +228,11 @@ TASKS = (
         "[[word, [left, top, right, bottom]], …] in thousandths of the page, or both; or a list of "
         "these",
         output=list[DocumentAnswer],
+        left_out={
+            **FETCHED,
+            "max_question_len": "transformers' pipeline takes it and cuts no question by it",
+            "padding": PADDED,
+        },
         hand_over=_answers,
         needs=("PIL",),
         example={

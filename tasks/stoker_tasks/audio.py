@@ -144,6 +144,11 @@ TASKS = (
         inputs=_SOUNDS,
         output=Transcript,
         forward_parameters=GENERATION | {"generate_kwargs", "return_timestamps", "return_language"},
+        left_out={
+            "decoder_kwargs": "it is for pyctcdecode, which reads a language model beside the "
+            "speech model; workers load none",
+            "ignore_warning": "all it does is to silence a warning, in the worker's log",
+        },
         hand_over=_text,
         needs=_NEEDS,
         example={"inputs": {"base64": TONE}},

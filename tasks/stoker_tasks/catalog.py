@@ -18,12 +18,14 @@ from stoker_tasks import (
     speaking,
     text,
     video,
+    writing,
 )
 from stoker_tasks.errors import UnknownTask
 from stoker_tasks.spec import TaskSpec
 
 _FAMILIES: Final = (
     text,
+    writing,
     answering,
     deciding,
     rewriting,

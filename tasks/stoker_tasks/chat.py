@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from stoker_tasks.media import MediaInput
 
@@ -68,5 +68,7 @@ class AnyMessage(BaseModel):
     content: str | Annotated[list[AnyPart], Field(min_length=1)] = Field(repr=False)
 
 
+# What a model's chat template reads beside the messages: tools, documents.
+BesideChat = Annotated[list[dict[str, JsonValue]], Field(min_length=1)]
 SeenChat = Annotated[list[SeenMessage], Field(min_length=1)]
 AnyChat = Annotated[list[AnyMessage], Field(min_length=1)]

@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypedDict
 from pydantic import Field
 
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.media import FORMS, MediaInput, StoredArray, StoredImage
-from stoker_tasks.spec import TaskSpec
+from stoker_tasks.media import FETCHED, FORMS, MediaInput, StoredArray, StoredImage
+from stoker_tasks.spec import TENSORS, TaskSpec
 from stoker_tasks.text import LabelScore
 
 Images = MediaInput | Annotated[list[MediaInput], Field(min_length=1)]
@@ -188,6 +188,7 @@ TASKS = (
         summary="sort images into a model's classes",
         inputs=IMAGES,
         output=list[LabelScore],
+        left_out=FETCHED,
         needs=("PIL",),
         example={"inputs": EXAMPLE_IMAGE, "parameters": {"top_k": 3}},
     ),
@@ -196,6 +197,10 @@ TASKS = (
         summary="sort images into classes that are named with the job",
         inputs=IMAGES,
         output=list[LabelScore],
+        left_out={
+            **FETCHED,
+            "tokenizer_kwargs": "transformers' pipeline takes it and does nothing with it",
+        },
         needs=("PIL",),
         example={
             "inputs": EXAMPLE_IMAGE,
@@ -207,6 +212,7 @@ TASKS = (
         summary="turn images into vectors",
         inputs=IMAGES,
         output=StoredArray | list[list[list[float]]] | list[list[float]],
+        left_out={**FETCHED, "return_tensors": TENSORS},
         needs=("PIL",),
         example={"inputs": EXAMPLE_IMAGE, "parameters": {"pool": True}},
     ),
@@ -215,6 +221,7 @@ TASKS = (
         summary="tell how far away each point of an image is",
         inputs=IMAGES,
         output=Depth,
+        left_out={**FETCHED, "parameters": "nothing but a timeout may stand in it"},
         hand_over=_depth_image,
         needs=("PIL",),
         example={"inputs": EXAMPLE_IMAGE},
@@ -224,6 +231,7 @@ TASKS = (
         summary="make a better image of an image: larger, sharper, cleaner",
         inputs=IMAGES,
         output=StoredImage,
+        left_out=FETCHED,
         hand_over=_image,
         needs=("PIL",),
         example={"inputs": EXAMPLE_IMAGE},

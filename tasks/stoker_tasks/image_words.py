@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.media import FORMS, MediaInput
+from stoker_tasks.media import FETCHED, FORMS, MediaInput
 from stoker_tasks.spec import TaskSpec
 
 _POINT: Final = (
@@ -98,6 +98,7 @@ TASKS = (
         summary="say what images show, or write down what is written in them",
         inputs=f"the bytes of an image file ({FORMS}), or a list of these",
         output=list[Caption],
+        left_out=FETCHED,
         forward_parameters=GENERATION | {"max_new_tokens", "generate_kwargs"},
         aliases=("image-captioning",),
         hand_over=lambda output: _first(output, "generated_text"),
@@ -110,6 +111,7 @@ TASKS = (
         inputs='{"image", "question"}, the image as the bytes of its file '
         f"({FORMS}), or a list of these",
         output=list[ImageAnswer],
+        left_out=FETCHED,
         aliases=("vqa",),
         hand_over=lambda output: _first(output, "answer"),
         needs=_NEEDS,

@@ -12,6 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 # How a file is given, for what a task says of its inputs.
 FORMS: Final = 'in Python bytes or a pathlib.Path, as JSON {"base64"}, {"url"} or {"uri"}'
 
+# What tasks that read files leave out of their pipelines' parameters.
+FETCHED: Final = {
+    "timeout": "the worker fetches all files itself, in the time that STOKER_FETCH_TIMEOUT gives it"
+}
+
 # No user and password before the host, and nothing in it that a parser might read in another way.
 _WEB_URL: Final = re.compile(
     r"https?://(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?([/?][^\s\\#]*)?", re.I

@@ -5,10 +5,10 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NotRequired, TypedD
 from pydantic import BaseModel, ConfigDict, Field
 
 from stoker_tasks.audio import TONE
-from stoker_tasks.chat import AnyChat, SeenChat
+from stoker_tasks.chat import AnyChat, BesideChat, SeenChat
 from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.media import FORMS, MediaInput
+from stoker_tasks.media import FETCHED, FORMS, MediaInput
 from stoker_tasks.spec import TaskSpec
 
 Many = Field(min_length=1)
@@ -20,6 +20,15 @@ _CONTENT: Final = (
 _POINT: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )
+
+_LEFT_OUT: Final = {
+    **FETCHED,
+    "processor_kwargs": "it may change the sizes and the padding by which Stoker tells what may "
+    "share a batch",
+    "return_tensors": "a job's output is text and files; numbers of tokens say nothing without the "
+    "model's tokenizer",
+    "return_type": "return_full_text says the same",
+}
 
 
 def _example(question: str, kind: str, data: str) -> dict[str, Any]:
@@ -43,6 +52,8 @@ class ImageTextToTextParameters(Parameters):
         stop_sequence: Strings that end the output once they are generated.
         continue_final_message: Continue the last message of a chat rather than answer it; if it
             is not given, that is done where the last message is the assistant's.
+        tools: What an answer to a chat may call: JSON schemas of functions, for the model's chat
+            template.
         num_frames: Stoker's own. How many frames of each film the model sees, evenly spread over
             it; 16 if it is not given.
     """
@@ -54,6 +65,7 @@ class ImageTextToTextParameters(Parameters):
     skip_special_tokens: bool | None = None
     stop_sequence: str | Annotated[list[str], Many] | None = None
     continue_final_message: bool | None = None
+    tools: BesideChat | None = None
     num_frames: Annotated[int, Field(ge=1, le=1024)] | None = None
 
 
@@ -159,6 +171,7 @@ TASKS = (
         f"of their files ({FORMS}); or a list of one kind of these",
         output=list[AnsweredText],
         forward_parameters=GENERATION | {"max_new_tokens", "generate_kwargs", "stop_sequence"},
+        left_out=_LEFT_OUT,
         hand_over=_made,
         needs=("PIL",),
         example=_example("What colour is this?", "image", _POINT),
@@ -171,6 +184,11 @@ TASKS = (
         output=list[MadeOfAny],
         forward_parameters=GENERATION
         | {"max_new_tokens", "generate_kwargs", "stop_sequence", "generation_mode"},
+        left_out={
+            **_LEFT_OUT,
+            "load_audio_from_video": "the pipeline is given a film's frames, and no file that has "
+            "a sound",
+        },
         hand_over=_made,
         needs=("PIL", "soundfile", "scipy"),
         # Images would need torchvision.

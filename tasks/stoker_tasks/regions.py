@@ -7,7 +7,7 @@ from pydantic import Field
 from stoker_tasks.generation import Fraction
 from stoker_tasks.image import EXAMPLE_IMAGE, IMAGES, Images, Labels
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.media import FORMS, MediaInput, StoredImage
+from stoker_tasks.media import FETCHED, FORMS, MediaInput, StoredImage
 from stoker_tasks.spec import TaskSpec
 
 
@@ -240,6 +240,7 @@ TASKS = (
         summary="find a model's kinds of objects in images",
         inputs=IMAGES,
         output=list[Detection],
+        left_out=FETCHED,
         needs=("PIL",),
         example={"inputs": EXAMPLE_IMAGE, "parameters": {"threshold": 0.9}},
     ),
@@ -248,6 +249,7 @@ TASKS = (
         summary="find objects in images that are named with the job",
         inputs=IMAGES,
         output=list[Detection],
+        left_out=FETCHED,
         needs=("PIL",),
         example={
             "inputs": EXAMPLE_IMAGE,
@@ -259,6 +261,7 @@ TASKS = (
         summary="divide images into their parts",
         inputs=IMAGES,
         output=list[Segment],
+        left_out=FETCHED,
         needs=("PIL",),
         example={"inputs": EXAMPLE_IMAGE, "parameters": {"threshold": 0.5}},
     ),
@@ -267,6 +270,7 @@ TASKS = (
         summary="find the outlines of whatever is in an image",
         inputs=IMAGES,
         output=Masks,
+        left_out=FETCHED,
         needs=("PIL", "torchvision"),
         example={"inputs": EXAMPLE_IMAGE, "parameters": {"points_per_crop": 8}},
     ),
@@ -276,6 +280,7 @@ TASKS = (
         inputs="a pair of images as a list of two, or a list of such pairs; each is the bytes of "
         f"an image file ({FORMS})",
         output=list[Match],
+        left_out=FETCHED,
         needs=("PIL",),
         example={"inputs": [EXAMPLE_IMAGE, EXAMPLE_IMAGE], "parameters": {"threshold": 0.2}},
     ),

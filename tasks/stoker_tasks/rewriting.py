@@ -9,6 +9,10 @@ from stoker_tasks.job import Job
 from stoker_tasks.spec import TaskSpec
 
 _LENGTHS = frozenset({"max_length", "min_length", "stop_sequence"})
+_LEFT_OUT = {
+    "return_text": "the pipeline does nothing with it",
+    "return_type": "return_tensors says the same",
+}
 
 
 class RewritingParameters(GenerationParameters):
@@ -111,6 +115,7 @@ TASKS = (
         inputs="a string or a list of strings",
         output=list[SummaryText],
         forward_parameters=GENERATION | _LENGTHS,
+        left_out=_LEFT_OUT,
         hand_over=_texts,
         example={
             "inputs": "The library in the old harbour was closed for two years. On Monday it "
@@ -124,6 +129,7 @@ TASKS = (
         inputs="a string or a list of strings",
         output=list[TranslatedText],
         forward_parameters=GENERATION | _LENGTHS | {"tgt_lang"},
+        left_out=_LEFT_OUT,
         hand_over=_texts,
         example={
             "inputs": "The house is small, and the garden is green.",
@@ -136,6 +142,7 @@ TASKS = (
         inputs="a string or a list of strings",
         output=list[RewrittenText],
         forward_parameters=GENERATION | _LENGTHS,
+        left_out=_LEFT_OUT,
         hand_over=_texts,
         example={
             "inputs": "question: Where does Alice live? context: Alice lives in Paris.",

@@ -7,7 +7,8 @@ from pydantic import Field
 from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
 from stoker_tasks.spec import TaskSpec
-from stoker_tasks.text import Chat, TokenizerParameters
+from stoker_tasks.text import TokenizerParameters
+from stoker_tasks.writing import Chat
 
 Share = Annotated[float, Field(ge=0.0, le=100.0)]
 
@@ -93,6 +94,10 @@ TASKS = (
         inputs='a string, a chat (a list of {"role", "content"}), or a list of either',
         output=SpokenText,
         forward_parameters=GENERATION | {"forward_params", "generate_kwargs"},
+        left_out={
+            "processor_kwargs": "which settings a processor takes depends on the model; those of "
+            "its tokenizer are in preprocess_params"
+        },
         aliases=("text-to-speech",),
         hand_over=_sound,
         example={"inputs": "Hello, how are you?"},

@@ -1,12 +1,16 @@
 """What one task takes, gives, and needs alike to share a batch, as data."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from stoker_tasks.job import Job
 
 HandOver = Callable[[Any], Any]
+
+# Why parameters that several pipelines have are left out.
+PADDED = "a job's answer is that of its inputs alone, and Stoker pads them as its batch needs"
+TENSORS = "a result holds JSON and artifacts, never tensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,8 @@ class TaskSpec:
         aliases: Other names, as transformers has them.
         hand_over: What the next task of a Celery chain takes from this one's `output`; None where
             a next task would want nothing of it.
+        left_out: Parameters of the task's pipeline that jobs may not set, each with the reason: a
+            clause that a refusal of it and the documentation quote.
         needs: Modules that a worker must be able to import to serve the task, beyond torch and
             transformers.
         example: Arguments of `job` that make a runnable job.
@@ -35,6 +41,7 @@ class TaskSpec:
     forward_parameters: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
     hand_over: HandOver | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     example: dict[str, Any]
 

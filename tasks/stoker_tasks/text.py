@@ -4,9 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
-from stoker_tasks.spec import TaskSpec
+from stoker_tasks.spec import TENSORS, TaskSpec
 
 Many = Field(min_length=1)
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -188,71 +187,6 @@ class LabelRanking(TypedDict):
     scores: list[float]
 
 
-class ChatMessage(BaseModel):
-    """One message of a chat; a model's template may read more keys than these two."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
-
-    role: str
-    content: str = Field(repr=False)
-
-    def __repr__(self) -> str:
-        # The extra keys of a chat message hold the caller's words too.
-        return f"ChatMessage(role={self.role!r})"
-
-
-class TextGenerationParameters(GenerationParameters):
-    """What the text-generation pipeline takes.
-
-    Attributes:
-        return_full_text: Whether the prompt is part of the output; true if it is not given.
-        clean_up_tokenization_spaces: Remove the spaces that some tokenizers leave.
-        skip_special_tokens: Leave special tokens out of the text; true if it is not given.
-        stop_sequence: Strings that end the output once they are generated.
-        continue_final_message: Continue the last message of a chat rather than answer it.
-        add_special_tokens: Let the tokenizer add its special tokens to a prompt.
-        truncation: Cut a prompt that is longer than the model can read; refused as
-            `invalid_input` otherwise.
-        prefix: Text to put before the prompt.
-    """
-
-    return_full_text: bool | None = None
-    clean_up_tokenization_spaces: bool | None = None
-    skip_special_tokens: bool | None = None
-    stop_sequence: str | Annotated[list[str], Many] | None = None
-    continue_final_message: bool | None = None
-    add_special_tokens: bool | None = None
-    truncation: bool | None = None
-    prefix: str | None = None
-
-
-Chat = Annotated[list[ChatMessage], Many]
-
-
-class TextGeneration(Job):
-    """Continue a text, or answer a chat."""
-
-    task: ClassVar[str] = "text-generation"
-    inputs: str | Chat | Annotated[list[str] | list[Chat], Many] = Field(repr=False)
-    parameters: TextGenerationParameters = Field(
-        default_factory=TextGenerationParameters, repr=False
-    )
-
-
-class GeneratedText(TypedDict):
-    """One generated output: a text, or a chat with the answer as its last message."""
-
-    generated_text: str | list[dict[str, Any]]
-
-
-def _generated_text(output: Any) -> Any:
-    first = output[0]
-    if isinstance(first, list):
-        return [_generated_text(one) for one in output]
-    text = first["generated_text"]
-    return text if isinstance(text, str) else text[-1]["content"]
-
-
 def _best_sequence(output: Any) -> Any:
     if isinstance(output[0], dict):
         return output[0]["sequence"]
@@ -277,6 +211,7 @@ TASKS = (
         "lists",
         output=list[dict[str, Any]],
         aliases=("ner",),
+        left_out={"offset_mapping": "the model's tokenizer gives it"},
         example={
             "inputs": "My name is Sarah and I live in London.",
             "parameters": {"aggregation_strategy": "simple"},
@@ -296,6 +231,7 @@ TASKS = (
         inputs="a string or a list of strings",
         output=list[list[list[float]]] | list[float],
         aliases=("embeddings", "sentence-similarity"),
+        left_out={"return_tensors": TENSORS},
         example={
             "inputs": "A sentence to compare with others.",
             "parameters": {"pooling": "mean", "normalize": True},
@@ -309,19 +245,6 @@ TASKS = (
         example={
             "inputs": "I have a problem with my phone that must be resolved at once.",
             "parameters": {"candidate_labels": ["urgent", "not urgent"]},
-        },
-    ),
-    TaskSpec(
-        job=TextGeneration,
-        summary="continue a text, or answer a chat",
-        inputs='a string, a chat (a list of {"role", "content"}), or a list of either',
-        output=list[GeneratedText],
-        aliases=("conversational",),
-        forward_parameters=GENERATION | {"stop_sequence", "prefix"},
-        hand_over=_generated_text,
-        example={
-            "inputs": [{"role": "user", "content": "What is the capital of France?"}],
-            "parameters": {"max_new_tokens": 16, "do_sample": False},
         },
     ),
 )

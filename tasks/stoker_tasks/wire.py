@@ -195,7 +195,10 @@ def _problem(spec: TaskSpec, loc: Sequence[str], kind: str, msg: str) -> tuple[s
         names = model.model_fields if model is spec.job else sorted(model.model_fields)
         verb = "has" if model is spec.job else "takes"
         known = ", ".join(names) or "none"
-        return ".".join(loc), f"unknown {noun}; {owner} {verb} {known}"
+        fault = f"unknown {noun}"
+        if walked == ["parameters"] and loc[-1] in spec.left_out:
+            fault = f"is not taken: {spec.left_out[loc[-1]]}"
+        return ".".join(loc), f"{fault}; {owner} {verb} {known}"
     if kind == "value_error":
         # Of our own validators, which quote no value.
         takes = msg.removeprefix("Value error, ")

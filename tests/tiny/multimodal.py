@@ -10,6 +10,7 @@ from tests.tiny import tokens
 from tests.tiny.image_words import blip_config, seeing
 
 TEMPLATE = (
+    "{% for each in tools or [] %}<|im_start|>tool\n{{ each | tojson }}<|im_end|>\n{% endfor %}"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
     "{% if c['type'] == 'image' %}<image>{% elif c['type'] == 'audio' %}"

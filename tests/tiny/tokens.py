@@ -19,6 +19,8 @@ SENTENCES = (
 )
 
 CHAT_TEMPLATE = (
+    "{% for each in tools or [] %}<|im_start|>tool\n{{ each | tojson }}<|im_end|>\n{% endfor %}"
+    "{% for each in documents or [] %}{{ each['title'] }}: {{ each['text'] }}\n{% endfor %}"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )

@@ -90,6 +90,7 @@ def describe(spec: TaskSpec) -> dict[str, Any]:
             {"name": each.name, "type": each.type, "doc": each.doc, "required": each.required}
             for each in parameters_of(spec)
         ],
+        "left_out": dict(spec.left_out),
         "same_in_a_batch": sorted(spec.forward_parameters),
         "output": output_words(spec),
         "example": example_command(spec),
@@ -141,6 +142,12 @@ def _print_one(spec: TaskSpec) -> None:
         words = f"{each.doc} (required)" if each.required else each.doc
         table.add_row(Text(each.name), Text(each.type), Text(words))
     console.print(table)
+    if spec.left_out:
+        console.print("\n[bold]not taken of its pipeline's parameters[/]")
+        reasons = Table(box=None, padding=(0, 0, 0, 2), show_header=False)
+        for name, why in sorted(spec.left_out.items()):
+            reasons.add_row(Text(name), Text(why))
+        console.print(reasons)
     console.print("\n[bold]example[/]")
     # As it is, so that it can be copied: no wrapping and no markup.
     typer.echo(example_command(spec))

@@ -33,7 +33,8 @@ from stoker.demo.corpus import Paragraph, load_corpus, summarize
 from stoker.demo.fetched import fetch_array
 from stoker.demo.questions import MUST_SAY, PROMPT, QUESTIONS, Question
 from stoker.demo.report import Measures, measure
-from stoker_tasks.text import ChatMessage, FeatureExtractionParameters, TextGenerationParameters
+from stoker_tasks.text import FeatureExtractionParameters
+from stoker_tasks.writing import ChatMessage, TextGenerationParameters
 
 _POOLING: Final = FeatureExtractionParameters(pooling="mean", normalize=True, truncation=True)
 _EXCERPT: Final = 200

@@ -9,6 +9,15 @@ PREFILLED = [
     {"role": "assistant", "content": "Alice lives"},
 ]
 GREEDY = {"do_sample": False, "max_new_tokens": 12}
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Tell the weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+PARIS = {"title": "Paris", "text": "Paris is the capital of France."}
 
 CASES = (
     Case(
@@ -23,6 +32,48 @@ CASES = (
             (PREFILLED, {**GREEDY, "continue_final_message": False}),
             ([SHORT, "A"], {**GREEDY, "prefix": "Once ", "add_special_tokens": True}),
             (ENDLESS, {**GREEDY, "truncation": True, "clean_up_tokenization_spaces": True}),
+        ],
+        forwards=1,
+    ),
+    Case(
+        "text-generation-beside-the-chat",
+        "text-generation",
+        "llama_chat",
+        [
+            (CHAT, {**GREEDY, "tools": [WEATHER]}),
+            (CHAT, {**GREEDY, "documents": [PARIS, {"title": "Bonn", "text": "On the Rhine."}]}),
+            ([PREFILLED, CHAT], {**GREEDY, "tools": [WEATHER, WEATHER], "documents": [PARIS]}),
+            (CHAT, GREEDY),
+        ],
+        forwards=1,
+    ),
+    Case(
+        "text-generation-long-prompts",
+        "text-generation",
+        "llama_chat",
+        [
+            (ENDLESS, {**GREEDY, "handle_long_generation": "hole"}),
+            (ENDLESS, {**GREEDY, "handle_long_generation": "hole", "prefix": "Once "}),
+            (
+                ENDLESS,
+                {**GREEDY, "tokenizer_encode_kwargs": {"truncation": True, "max_length": 40}},
+            ),
+            (
+                [CHAT, PREFILLED],
+                {**GREEDY, "tokenizer_encode_kwargs": {"truncation": True, "max_length": 30}},
+            ),
+        ],
+        forwards=1,
+    ),
+    Case(
+        "text-generation-max-length",
+        "text-generation",
+        "llama_chat",
+        [
+            (SHORT, {"do_sample": False, "max_length": len(SHORT) + 9}),
+            (LONG, {"do_sample": False, "max_length": len(LONG) + 14}),
+            (SHORT, {"do_sample": False, "max_length": len(SHORT) + 11, "prefix": "Once "}),
+            (MIDDLE, {**GREEDY, "max_length": 2}),
         ],
         forwards=1,
     ),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.parity.cases.case import Case
+from tests.parity.cases.generation import WEATHER
 from tests.tiny.media import picture, sound, wave
 
 SHORT = "What is this?"
@@ -45,6 +46,7 @@ CASES = (
                 greedy(10, continue_final_message=False),
             ),
             ({"text": "USER: <image>\nName it.", "images": THREE}, greedy(12)),
+            (ask("image", ONE, SHORT), greedy(9, tools=[WEATHER])),
         ],
         forwards=1,
     ),
@@ -109,6 +111,7 @@ CASES = (
                 greedy(9, generation_mode="text", return_full_text=True),
             ),
             ([*ask("audio", sound(wave(0.7, 5)), SHORT), prefill("I hear")], greedy(10)),
+            (ask("audio", sound(wave(0.8, 7)), SHORT), greedy(9, tools=[WEATHER])),
             ({"text": "<|AUDIO|> Name it.", "audio": sound(wave(0.6, 6))}, greedy(8)),
         ],
         forwards=1,

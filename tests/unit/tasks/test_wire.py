@@ -68,6 +68,12 @@ parts = st.lists(
 chat = st.lists(
     st.fixed_dictionaries({"role": text, "content": text | parts}), min_size=1, max_size=3
 )
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-99, 99) | text,
+    lambda each: st.lists(each, max_size=2) | st.dictionaries(text, each, max_size=2),
+    max_leaves=4,
+)
+beside = st.lists(st.dictionaries(text, json_values, max_size=2), min_size=1, max_size=2)
 talk = {"max_new_tokens": positive, "num_frames": st.integers(1, 9), "return_full_text": maybe_bool}
 tokenizer = some(truncation=maybe_bool, max_length=positive)
 words = st.text(min_size=1, max_size=20)
@@ -108,7 +114,13 @@ INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy
     ),
     "text-generation": (
         text | st.lists(text, min_size=1, max_size=3) | st.lists(message, min_size=1, max_size=3),
-        some(stop_sequence=one_or_many(text), **generation),
+        some(
+            stop_sequence=one_or_many(text),
+            tools=beside,
+            documents=beside,
+            tokenizer_encode_kwargs=tokenizer,
+            **generation,
+        ),
     ),
     **dict.fromkeys(
         ("summarization", "text2text-generation"),
@@ -322,6 +334,21 @@ def test_each_unknown_name_is_answered_with_the_known_ones(spec: TaskSpec) -> No
     assert f"parameters.nonsense: unknown parameter; {spec.name} takes {known}" in message
     assert set(refused.value.details["fields"]) == {"wrong", "parameters.nonsense"}
     assert SECRET not in str(refused.value.args)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [(spec, name) for spec in CATALOG.values() for name in spec.left_out],
+    ids=lambda each: each if isinstance(each, str) else each.name,
+)
+def test_a_parameter_that_is_left_out_is_refused_with_the_reason(spec: TaskSpec, name: str) -> None:
+    parameters = {**spec.example.get("parameters", {}), name: SECRET}
+    with pytest.raises(InvalidInput) as refused:
+        make_job(spec.name, {**spec.example, "parameters": parameters})
+
+    message = refused.value.message
+    assert f"parameters.{name}: is not taken: {spec.left_out[name]}; {spec.name} takes" in message
+    assert SECRET not in message
 
 
 @pytest.mark.parametrize(

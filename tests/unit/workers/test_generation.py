@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 
+from stoker_tasks.errors import InvalidInput
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey
 from stoker_workers.models.adapters.ends import Ends
@@ -42,6 +43,27 @@ def test_the_repetition_penalty_does_not_see_padding() -> None:
     penalty = _RepetitionPenalty(2.0, mask)
     scores = penalty(torch.tensor([[0, 3, 4, 5]]), torch.ones(1, 7))
     assert scores[0].tolist() == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 1.0]
+
+
+def test_an_error_does_not_quote_tools(
+    generator: TextGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = "{{ raise_exception('cannot use ' ~ tools[0]['name']) }}"
+    monkeypatch.setattr(generator._tokenizer, "chat_template", refusal)
+    fields = {
+        "inputs": [{"role": "user", "content": "hi"}],
+        "parameters": {"tools": [{"name": "launch_codes"}]},
+    }
+    with pytest.raises(InvalidInput, match="while its inputs were read") as refused:
+        generator.preprocess(make_job("text-generation", fields), {})
+    assert "launch_codes" not in str(refused.value)
+
+
+def test_a_hole_needs_room_for_the_answer(generator: TextGenerator) -> None:
+    parameters = {"handle_long_generation": "hole", "max_new_tokens": 600}
+    job = make_job("text-generation", {"inputs": "a cat", "parameters": parameters})
+    with pytest.raises(InvalidInput, match="cannot use `hole`"):
+        generator.preprocess(job, {})
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one(generator: TextGenerator) -> None:

@@ -249,8 +249,10 @@ def _refusing(job: Job) -> Iterator[None]:
 def _reason(error: BaseException, job: Job) -> str:
     """Give an exception's message if it quotes none of the caller's texts, else its type."""
     message = " ".join(str(error).split())
-    # Of the parameters, only this one is ever quoted.
-    words = job.model_dump(include={"inputs": True, "parameters": {"hypothesis_template"}})
+    # Of the parameters, only these are ever quoted.
+    words = job.model_dump(
+        include={"inputs": True, "parameters": {"hypothesis_template", "tools", "documents"}}
+    )
     texts = set(_texts(words))
     if not message or any(text in message for text in texts if text):
         return f"{type(error).__name__} while its inputs were read"

@@ -80,7 +80,8 @@ class TextGenerator(Adapter):
 
     def _shared(self, forward: Mapping[str, Any]) -> Mapping[str, Any]:
         settings = {**forward["settings"]}
-        settings.pop("max_new_tokens", None)
+        for name in ("max_new_tokens", "max_length"):
+            settings.pop(name, None)
         return {**forward, "settings": settings, "new_tokens": None, "all_tokens": None}
 
     def _rows(self, value: Any, job: Job, stages: Stages) -> Iterable[Row]:
@@ -136,6 +137,8 @@ class TextGenerator(Adapter):
         batch = self._to_device(self._batch(rows))
         width = batch["input_ids"].shape[1]
         settings = {**parameters["settings"], "max_new_tokens": max(limits)}
+        # The rows' limits have heeded it, and `generate` warns of two limits.
+        settings.pop("max_length", None)
         if parameters["penalty"] != 1.0:
             settings["repetition_penalty"] = 1.0
             penalty = _RepetitionPenalty(parameters["penalty"], batch["attention_mask"])
