@@ -25,19 +25,29 @@ def connect(settings: Settings, *, patient: bool = False) -> Any:
     Returns:
         A redis-py client whose replies are bytes. Nothing is sent until it is used.
     """
-    options: dict[str, Any] = {}
-    if not settings.redis.startswith("unix://"):
-        options["socket_keepalive"] = True
+    options = _options(settings)
     if patient:
         options["retry"] = Retry(ExponentialBackoff(cap=2.0, base=0.05), -1)
         options["retry_on_error"] = [redis.OutOfMemoryError]
-    return redis.Redis.from_url(
-        settings.redis,
-        health_check_interval=30,
-        socket_connect_timeout=10,
-        socket_timeout=ANSWER_SECONDS,
-        **options,
-    )
+    return redis.Redis.from_url(settings.redis, **options)
+
+
+def connect_async(settings: Settings) -> Any:
+    """Open a client of redis.asyncio, as `connect` does."""
+    from redis.asyncio import Redis
+
+    return Redis.from_url(settings.redis, **_options(settings))
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "health_check_interval": 30,
+        "socket_connect_timeout": 10,
+        "socket_timeout": ANSWER_SECONDS,
+    }
+    if not settings.redis.startswith("unix://"):
+        options["socket_keepalive"] = True
+    return options
 
 
 def options_of(client: Any) -> dict[str, Any]:
@@ -75,15 +85,3 @@ def refuse_cluster(client: Any) -> None:
             "taken, stored and acknowledged in single steps over keys that a cluster spreads over "
             "its nodes. Use one server (a primary with replicas is one)"
         )
-
-
-def connect_async(settings: Settings) -> Any:
-    """Open a client of redis.asyncio, as `connect` does."""
-    from redis.asyncio import Redis
-
-    options: dict[str, Any] = {}
-    if not settings.redis.startswith("unix://"):
-        options["socket_keepalive"] = True
-    return Redis.from_url(
-        settings.redis, health_check_interval=30, socket_connect_timeout=10, **options
-    )

@@ -192,6 +192,28 @@ def test_a_wait_that_is_given_up_leaves_nothing_behind(redis_url: str) -> None:
         run(test(store))
 
 
+def test_a_wait_keeps_its_connection_however_long_nothing_comes(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stoker_config.servers.ANSWER_SECONDS", 0.2)
+
+    async def test(store: Store) -> None:
+        job_id = new_id()
+        async with on(redis_url) as client:
+            wait = asyncio.create_task(client.wait(job_id))
+            await until(lambda: store.said().get("mget", 0) > 0)
+            made = store.server.info("stats")["total_connections_received"]
+            await asyncio.sleep(0.6)
+            assert store.subscribed() == 1
+            store.finish(job_id)
+            assert isinstance(await wait, Success)
+            assert store.server.info("stats")["total_connections_received"] == made
+
+    with storing(redis_url) as store:
+        store.server.config_resetstat()
+        run(test(store))
+
+
 def test_waits_outlive_a_server_that_is_started_anew() -> None:
     async def test() -> None:
         ids = [new_id() for _ in range(200)]

@@ -1,18 +1,24 @@
 """What is true where torchvision is installed: `test_torchvision` runs this in such a process."""
 
+from pathlib import Path
+
 import pytest
 
+from stoker import Client, Success
 from stoker_tasks.catalog import find
 from stoker_tasks.wire import make_job
-from stoker_workers.engine.model import ModelKey
+from stoker_workers.engine.model import ArtifactData, ModelKey, Output
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
-from tests.parity.batched import check, run_batched
+from tests.parity.batched import check, compare, jobs_of, run_batched
 from tests.parity.cases import CASES, multimodal, regions
 from tests.parity.cases.case import Case
 from tests.parity.test_mutations import OneJobsParameters, RowsPermuted, differs
+from tests.support.worker import model_worker
 from tests.tiny.fixture import TinyModel
 from tests.tiny.media import film
+
+SECONDS = 60.0
 
 # Where torchvision is, transformers has it read the images.
 READ_OTHERWISE = [case for case in CASES if case.name in ("object-detection", "depth-estimation")]
@@ -59,3 +65,38 @@ def test_films_are_seen_frame_by_frame(tiny: TinyModel) -> None:
         ((output,), _) = run_batched(talk, [job])
         answers.append(output.value[0]["generated_text"])
     assert answers[0] != answers[1]
+
+
+# -- through a worker --------------------------------------------------------------------------
+
+
+def test_what_a_worker_stores_of_jobs_equals_alone(
+    client: Client, redis_url: str, tmp_path: Path, tiny: TinyModel
+) -> None:
+    cases = (regions.MASKS[0], multimodal.SEEN[0])
+    defaults = {case.task: tiny(case.model) for case in cases}
+    app = "tests.doubles.torchvision_app"
+    # Nothing to learn before jobs come.
+    with model_worker(redis_url, tmp_path, defaults, app=app, batch_tokens=4096):
+        submitted = [client.submit_many(jobs_of(case.task, case.calls)) for case in cases]
+        results = [[each.result(SECONDS) for each in handles] for handles in submitted]
+
+    for case, found in zip(cases, results, strict=True):
+        outputs = [read(client, each) for each in found]
+        assert compare(case, outputs, defaults[case.task]) == []
+    masks, answers = results
+    assert all(each.artifacts for each in masks)
+    assert {part.mime_type for each in masks for part in each.artifacts} == {"image/png"}
+    # As run lengths of masks, and as boxes.
+    assert all(isinstance(each["rle_mask"][0]["counts"], list) for each in masks[2].output)
+    assert masks[1].output["bounding_boxes"]
+    assert all(each.artifacts == [] for each in answers)
+
+
+def read(client: Client, result: Success) -> Output:
+    """Give a result as the worker made it, with what its artifacts hold."""
+    parts = [
+        ArtifactData(each.uri, each.mime_type, client.artifact(each.uri))
+        for each in result.artifacts
+    ]
+    return Output(result.output, parts)

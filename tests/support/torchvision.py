@@ -1,7 +1,8 @@
 """torchvision for tests: in child processes that need it, beside the environment of all others.
 
 PyPI's build of it is for CUDA, and what is compiled of it does not load beside a torch for the CPU.
-Of that the tests need one operation, which this plugin for pytest then defines in Python.
+Of that the tests need one operation, which this plugin for pytest then defines in Python, as does
+the worker of `tests.doubles.torchvision_app`.
 """
 
 import sys
@@ -21,6 +22,11 @@ PACKAGE: Final = Package(
 
 
 def pytest_configure() -> None:
+    """Have it in a child process that runs tests."""
+    make_importable()
+
+
+def make_importable() -> None:
     """Make sure that torchvision can be imported, before transformers tries."""
     try:
         import torchvision  # noqa: F401

@@ -81,8 +81,8 @@ def model_worker(
     """
     if loaded:
         options["preload"] = ",".join(f"{task}={model}" for task, model in loaded.items())
-    options |= {"app": "stoker_workers.app", "device": "cpu", "cache_dir": folder / "cache"}
-    with worker(redis_url, folder, **options) as running:
+    usual = {"app": "stoker_workers.app", "device": "cpu", "cache_dir": folder / "cache"}
+    with worker(redis_url, folder, **usual | options) as running:
         yield running
 
 

@@ -100,6 +100,8 @@ class AsyncListener:
             try:
                 connection = self._new_connection()
                 await connection.connect()
+                # It may be silent for as long as nothing ends; `_serve` asks whether it lives.
+                connection.socket_timeout = None
                 connected, pause = True, FIRST_PAUSE
                 self._watch.again()
                 await self._serve(connection)
@@ -117,7 +119,7 @@ class AsyncListener:
     def _new_connection(self) -> Any:
         from stoker_config.servers import options_of
 
-        own = {"protocol": 2, "health_check_interval": 0, "socket_timeout": None}
+        own = {"protocol": 2, "health_check_interval": 0}
         return self._client.connection_pool.connection_class(**{**options_of(self._client), **own})
 
     async def _serve(self, connection: Any) -> None:

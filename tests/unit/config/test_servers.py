@@ -1,8 +1,16 @@
-"""A connection of one's own is made of a client's options, with or without a fast parser."""
+"""Connections: one's own of a client's options, and one to a server that says nothing."""
 
+import asyncio
+import socket
+from typing import Any
+
+import pytest
 import redis
+import redis.asyncio.retry
+import redis.retry
+from redis.backoff import NoBackoff
 
-from stoker_config.servers import connect, options_of
+from stoker_config.servers import connect, connect_async, options_of
 from stoker_config.settings import Settings
 
 
@@ -15,3 +23,26 @@ def test_a_lone_connection_wants_none_of_what_a_pool_does() -> None:
     # redis-py's own parser, which is there without hiredis, takes no maintenance notifications.
     made = redis.Connection(**options, parser_class=redis.connection._RESP2Parser)
     assert made.host == "h"
+
+
+def test_a_server_that_says_nothing_counts_as_lost_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoker_config.servers.ANSWER_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        settings = Settings.model_validate({"redis_url": f"redis://127.0.0.1:{port}"})
+        with pytest.raises(redis.TimeoutError):
+            redis.Connection(**once(connect(settings))).connect()
+
+        async def ask() -> None:
+            # redis-py has a time of its own, or none, by its release.
+            async with asyncio.timeout(3):
+                await redis.asyncio.Connection(**once(connect_async(settings))).connect()
+
+        with pytest.raises(redis.TimeoutError):
+            asyncio.run(ask())
+
+
+def once(client: Any) -> dict[str, Any]:
+    """Give the options of a client's connections that do not try again."""
+    retry = redis.retry.Retry if isinstance(client, redis.Redis) else redis.asyncio.retry.Retry
+    return {**options_of(client), "retry": retry(NoBackoff(), 0)}

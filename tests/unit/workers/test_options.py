@@ -3,13 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import transformers
 
-from stoker_config.models_file import Loading, ModelEntry
+from stoker_config.models_file import Loading, ModelEntry, read_models_file
 from stoker_tasks.errors import InvalidInput, ModelLoadFailed, UnknownModel
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey, WarmModel
@@ -112,6 +113,37 @@ def test_number_format_and_attention(folder: Path) -> None:
     model = load_as(CLASSIFY, folder, dtype="bfloat16", attention="eager")._model
     assert model.dtype == torch.bfloat16
     assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("device_map", ["auto", "sequential"])
+def test_a_model_is_placed_by_accelerate(
+    device_map: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = tmp_path / "models.toml"
+    lines = ["[models.spread]", f'model = "{folder}"', f'loading.device_map = "{device_map}"']
+    listing.write_text("\n".join(lines))
+    entry = read_models_file(listing).models["spread"]
+    key = ModelKey(CLASSIFY, str(folder), listed="spread")
+    plain = load(ModelKey(CLASSIFY, str(folder)), CPU)
+
+    whole = load(key, CPU, entry)
+    # A machine with too little memory leaves a part of the model in its file.
+    memory = SimpleNamespace(available=int(0.9 * taken_memory(plain._model)))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+    spread = load(key, CPU, entry)
+
+    assert set(spread._model.hf_device_map.values()) == {"cpu", "disk"}
+    assert taken_memory(spread._model) < taken_memory(whole._model) == taken_memory(plain._model)
+    for model in (whole, spread):
+        assert not differences(classify(model), classify(plain))
+
+
+def test_without_accelerate_no_model_is_placed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stoker_workers.models.loading.find_spec", lambda name: None)
+    with pytest.raises(ModelLoadFailed, match=r"loading\.device_map .*pip install accelerate"):
+        load_as(CLASSIFY, folder, device_map="auto")
 
 
 @pytest.mark.parametrize("quantization", ["torchao-int8", "bitsandbytes-8bit", "bitsandbytes-4bit"])
