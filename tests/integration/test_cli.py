@@ -288,9 +288,14 @@ def test_ctrl_c_ends_the_wait_and_not_the_job(
 ) -> None:
     handle = client.submit(TextClassification(inputs="sleep=20"))
     until(lambda: handle.status().state is State.RUNNING)
-    waiting = subprocess.Popen(
-        [*STOKER, "wait", handle.id], env=cli.environment, cwd=ROOT, stderr=subprocess.PIPE
-    )
+    # A shell's background job ignores Ctrl-C, and all that it starts would do so as well.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        waiting = subprocess.Popen(
+            [*STOKER, "wait", handle.id], env=cli.environment, cwd=ROOT, stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         with redis.Redis.from_url(redis_url) as server:
             # It waits once it has asked the server to be told.
