@@ -20,16 +20,8 @@ def wav2vec2_layer() -> list[Any]:
     return _wav2vec2("layer")
 
 
-def _wav2vec2(norm: str) -> list[Any]:
-    letters = "abcdefghijklmnopqrstuvwxyz'"
-    vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4}
-    vocabulary |= {letter: index + 5 for index, letter in enumerate(letters)}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "vocab.json"
-        file.write_text(json.dumps(vocabulary))
-        tokenizer = t.Wav2Vec2CTCTokenizer(str(file))
-    config = t.Wav2Vec2Config(
-        vocab_size=len(vocabulary),
+def wav2vec2_config(norm: str, **own: Any) -> Any:
+    return t.Wav2Vec2Config(
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -44,15 +36,31 @@ def _wav2vec2(norm: str) -> list[Any]:
         do_stable_layer_norm=norm == "layer",
         mask_time_prob=0.0,
         initializer_range=0.3,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
+        **own,
     )
-    model = t.Wav2Vec2ForCTC(config)
-    # A random net hears one letter in any sound; wider weights make it hear several.
+
+
+def hear_more(model: Any) -> None:
+    """A random net hears one thing in any sound; wider weights make it hear several."""
     for weight in model.wav2vec2.feature_extractor.parameters():
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.6)
+
+
+def _wav2vec2(norm: str) -> list[Any]:
+    letters = "abcdefghijklmnopqrstuvwxyz'"
+    vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4}
+    vocabulary |= {letter: index + 5 for index, letter in enumerate(letters)}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "vocab.json"
+        file.write_text(json.dumps(vocabulary))
+        tokenizer = t.Wav2Vec2CTCTokenizer(str(file))
+    model = t.Wav2Vec2ForCTC(
+        wav2vec2_config(
+            norm, vocab_size=len(vocabulary), pad_token_id=0, bos_token_id=1, eos_token_id=2
+        )
+    )
+    hear_more(model)
     torch.nn.init.normal_(model.lm_head.weight, std=1.0)
     extractor = t.Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer")
     return [model, extractor, tokenizer]

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import torch
 import transformers as t
 
 from tests.tiny import tokens
+from tests.tiny.audio import hear_more, wav2vec2_config
 from tests.tiny.text import labels
 
 COMMANDS = {0: "yes", 1: "no", 2: "up", 3: "down"}
@@ -21,28 +21,9 @@ def wav2vec2_sorter_layer() -> list[Any]:
 
 
 def _wav2vec2(norm: str) -> list[Any]:
-    config = t.Wav2Vec2Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        conv_dim=(16, 16, 16),
-        conv_kernel=(10, 3, 3),
-        conv_stride=(5, 8, 8),
-        num_feat_extract_layers=3,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-        feat_extract_norm=norm,
-        do_stable_layer_norm=norm == "layer",
-        mask_time_prob=0.0,
-        initializer_range=0.3,
-        classifier_proj_size=16,
-        **labels(COMMANDS),
-    )
+    config = wav2vec2_config(norm, classifier_proj_size=16, **labels(COMMANDS))
     model = t.Wav2Vec2ForSequenceClassification(config)
-    for weight in model.wav2vec2.feature_extractor.parameters():
-        if weight.dim() > 1:
-            torch.nn.init.normal_(weight, std=0.6)
+    hear_more(model)
     return [model, t.Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer")]
 
 
