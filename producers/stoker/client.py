@@ -1,49 +1,30 @@
 """Submits jobs and reads their results."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from stoker import dead, models, retry
 from stoker.admission import Admission
 from stoker.bounds import Bounds
 from stoker.cancel import cancel
-from stoker.dead import DeadLetter
+from stoker.canvas import signature_of
 from stoker.delete import DeleteAnswer, delete
+from stoker.files import Files
 from stoker.handle import JobHandle
-from stoker.payload import Packed, pack, unpack
-from stoker.publish import Message, message_of, publish
-from stoker.retry import RetryAnswer, refusal
+from stoker.operating import Operating
+from stoker.outgoing import Outgoing
+from stoker.payload import unpack
+from stoker.publish import publish
+from stoker.retry import RetryAnswer, refusal, retry
 from stoker.server import Server, url_of
 from stoker.status import CancelAnswer, Status, ask, tell
-from stoker_config.artifacts import gone
-from stoker_config.retention import Retention
 from stoker_config.settings import Settings
-from stoker_tasks.catalog import find
-from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
-from stoker_tasks.media import Media
 from stoker_tasks.result import Result
-from stoker_tasks.wire import (
-    CONTRACT,
-    CONTRACT_HEADER,
-    HIDDEN,
-    PRIORITIES,
-    celery_name,
-    make_job,
-    queue_name,
-    to_kwargs,
-)
-
-if TYPE_CHECKING:
-    from stoker.events import Webhooks
-    from stoker_config.artifacts import ArtifactStore
-    from stoker_config.serving import Serving
+from stoker_tasks.wire import queue_name
 
 
-class Client:
+class Client(Files, Operating):
     """A producer: submits typed jobs, and knows what became of them.
 
     It may be used from several threads. Nothing is sent before the first call.
@@ -56,6 +37,7 @@ class Client:
 
     Attributes:
         settings: The settings, with the server's URL in them.
+        outgoing: What makes messages of jobs.
 
     Raises:
         ValueError: The app's broker is not Redis, its results go elsewhere, or its keys have a
@@ -77,6 +59,7 @@ class Client:
         self.settings = settings
         self._server = Server(settings, app)
         self._admission = Admission()
+        self.outgoing = Outgoing(self._server)
 
     @property
     def app(self) -> Any:
@@ -145,37 +128,10 @@ class Client:
         if not allow_unserved:
             wanted = {(job.task, job.model) for job in jobs}
             self._admission.check(self._server.registry, pool, wanted)
-        messages = self.messages(jobs, pool, countdown=countdown, expires=expires)
+        messages = self.outgoing.messages(jobs, pool, countdown=countdown, expires=expires)
         now, bounds = self._server.clock.now(), Bounds.of(self.settings)
         ids = publish(self._server.app, self._server.redis, messages, now, bounds)
         return [JobHandle(self, job_id) for job_id in ids]
-
-    def messages(
-        self,
-        jobs: Sequence[Job],
-        pool: str,
-        *,
-        countdown: float | None = None,
-        expires: float | datetime | None = None,
-    ) -> list[Message]:
-        """Make the messages of jobs, and send their large inputs ahead; for `publish`."""
-        return [
-            replace(
-                message_of(job, packed, pool=pool, countdown=countdown, expires=expires),
-                beside_expires=self.settings.artifact_expires,
-            )
-            for job, packed in zip(jobs, self._packed(jobs), strict=True)
-        ]
-
-    def _packed(self, jobs: Sequence[Job]) -> list[Packed]:
-        settings, retention = self.settings, self._retention()
-        for job in jobs:
-            retention.checked(job.retention)
-        inline, limits = settings.inline_limit, settings.limits
-        return [pack(job, self._artifacts, inline, limits) for job in jobs]
-
-    def _retention(self) -> Retention:
-        return Retention(self.settings.result_expires, self.settings.retention_max)
 
     def signature(self, job: Job | str, *, pool: str | None = None, **fields: Any) -> Any:
         """Give a Celery signature of a job, for chains, groups and chords.
@@ -196,33 +152,8 @@ class Client:
             InvalidInput: A field or parameter is unknown or of a wrong type.
             TooLarge: The inputs are larger than the deployment's limits.
         """
-        queue = queue_name(pool or self.settings.pool)
-        if isinstance(job, str) and "inputs" in fields:
-            job = make_job(job, fields)
-        key = job.idempotency_key if isinstance(job, Job) else fields.get("idempotency_key")
-        if key is not None:
-            raise InvalidInput(
-                "a signature may be sent many times, by Celery, which keeps no idempotency_key: "
-                "leave it out"
-            )
-        if isinstance(job, Job):
-            [packed] = self._packed([job])
-            kwargs, task, priority = packed.kwargs, job.task, job.priority
-        else:
-            kwargs, task = _without_inputs(job, fields), find(job).name
-            self._retention().checked(kwargs.get("retention"))
-            priority = fields.get("priority", "normal")
-        return self._server.app.signature(
-            celery_name(task),
-            kwargs=kwargs,
-            queue=queue,
-            priority=PRIORITIES[priority],
-            argsrepr=HIDDEN,
-            kwargsrepr=HIDDEN,
-            headers={CONTRACT_HEADER: CONTRACT},
-            # Whatever the app's default is: a worker takes nothing else.
-            serializer="json",
-        )
+        pool = pool or self.settings.pool
+        return signature_of(self._server.app, self.outgoing, job, pool, fields)
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -274,49 +205,6 @@ class Client:
         for job_id, result in self._server.listener.results(list(by_id), timeout):
             yield by_id[job_id], self.whole(result)
 
-    def upload(self, file: bytes | Path) -> Media:
-        """Send a file once that many jobs will read.
-
-        Args:
-            file: Its bytes, or where it is.
-
-        Returns:
-            What stands for it in the inputs of jobs, for as long as artifacts are kept.
-
-        Raises:
-            TooLarge: It is more than the artifact store takes.
-            StorageUnavailable: The store does not answer.
-        """
-        data = file.read_bytes() if isinstance(file, Path) else file
-        return Media(uri=self._server.artifacts.put(data))
-
-    def artifact(self, uri: str) -> bytes:
-        """Read the bytes of an artifact that a result names.
-
-        Raises:
-            Gone: It has expired, or was deleted.
-            StorageUnavailable: It is in S3, which does not answer.
-        """
-        data = self._server.artifacts.get([uri]).get(uri)
-        if data is None:
-            raise gone(uri)
-        return data
-
-    def presign(self, uri: str, expires: int | None = None) -> str:
-        """Make a URL under which anybody can read an artifact, without a key, for a time.
-
-        Args:
-            uri: The artifact that a result names.
-            expires: Seconds for which the URL is good, or until the artifact expires; as the
-                settings say if None.
-
-        Raises:
-            Gone: It has expired, or was deleted.
-            NoUrl: It is in Redis, where no URL leads to.
-            StorageUnavailable: It is in S3, which does not answer.
-        """
-        return self._server.artifacts.presign(uri, expires)
-
     def delete(self, job_id: str) -> DeleteAnswer:
         """Delete all that is kept of a finished job; see `DeleteAnswer` for what may come of it.
 
@@ -332,12 +220,9 @@ class Client:
             self.webhooks.forget(job_id)
         return answer
 
-    def _artifacts(self) -> "ArtifactStore":
-        return self._server.artifacts
-
     def whole(self, result: Result) -> Result:
         """Put an output back that was too large for its result."""
-        return unpack(result, self._artifacts)
+        return unpack(result, lambda: self._server.artifacts)
 
     def cancel(self, job_id: str) -> CancelAnswer:
         """Cancel a job; see `CancelAnswer` for what may come of it."""
@@ -355,65 +240,7 @@ class Client:
         status = self.status(job_id)
         if (refused := refusal(status)) is not None:
             return refused
-        with self._server.redis.pipeline(transaction=False) as pipe:
-            retry.ask(pipe, job_id)
-            text = next((each for each in pipe.execute() if each), None)
-        if text is None:
-            return RetryAnswer.NOT_KEPT
-        now = self._server.clock.now()
-        answer = retry.send(self._server.redis, job_id, text, status.times.attempts, now)
-        return RetryAnswer(answer.decode())
-
-    def dead_letters(self) -> list[DeadLetter]:
-        """List the jobs that were given up because each worker that ran them died."""
-        return dead.read_all(self._server.redis)
-
-    def requeue(self, job_id: str) -> bool:
-        """Put a dead letter back on its queue, under its old ID and with no deaths counted.
-
-        Returns:
-            Whether there was such a dead letter.
-        """
-        return dead.requeue(self._server.redis, job_id, self._server.clock.now())
-
-    def discard(self, job_id: str) -> bool:
-        """Forget a dead letter; its job's failure stays readable until it expires.
-
-        Returns:
-            Whether there was such a dead letter.
-        """
-        return dead.discard(self._server.redis, job_id)
-
-    @property
-    def webhooks(self) -> "Webhooks":
-        """The events of webhooks: list them, look at one, have some posted again."""
-        return self._server.webhooks
-
-    def workers(self, *, starting: bool = False) -> "list[Serving]":
-        """List the living workers, what they serve and where each of their models stands.
-
-        Args:
-            starting: List those as well that still load their first models.
-        """
-        return self._server.registry.workers(starting=starting)
-
-    def preload_model(
-        self,
-        model: str,
-        *,
-        task: str | None = None,
-        revision: str | None = None,
-        pool: str | None = None,
-    ) -> list[models.Answer]:
-        """Have all workers of a pool begin to load a model; see `stoker.models.preload`."""
-        task = task and find(task).name
-        app, registry = self._server.app, self._server.registry
-        return models.preload(app, registry, pool or self.settings.pool, model, revision, task)
-
-    def evict_model(self, model: str, *, pool: str | None = None) -> list[models.Answer]:
-        """Have all workers of a pool give up a model; see `stoker.models.evict`."""
-        app, registry = self._server.app, self._server.registry
-        return models.evict(app, registry, pool or self.settings.pool, model)
+        return retry(self._server.redis, status, self._server.clock.now())
 
     # -- the connection ----------------------------------------------------------------------
 
@@ -426,12 +253,3 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _without_inputs(task: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Check the fields of a link that will be handed its inputs."""
-    spec = find(task)
-    job = make_job(task, {**fields, "inputs": spec.example["inputs"]})
-    kwargs = to_kwargs(job)
-    del kwargs["inputs"]
-    return kwargs

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
 from uuid import uuid4
@@ -72,10 +72,31 @@ def refusal(status: Status) -> RetryAnswer | None:
     return None
 
 
+def retry(client: Any, status: Status, now: float) -> RetryAnswer:
+    """Run a job again, if its message is kept.
+
+    Args:
+        client: A redis-py client.
+        status: Where the job stands; nothing is refused any more because of it.
+        now: Seconds since the epoch by the server's clock.
+    """
+    with client.pipeline(transaction=False) as pipe:
+        ask(pipe, status.id)
+        text = tell(pipe.execute())
+    if text is None:
+        return RetryAnswer.NOT_KEPT
+    return RetryAnswer(send(client, status.id, text, status.times.attempts, now).decode())
+
+
 def ask(pipe: Any, job_id: str) -> None:
     """Put the question for a job's message into a pipeline."""
     pipe.hget(keys.KEPT, job_id)
     pipe.hget(keys.DEAD, job_id)
+
+
+def tell(answers: Sequence[bytes | None]) -> bytes | None:
+    """Read the answers to what `ask` asked: the message, if it is kept."""
+    return next((each for each in answers if each), None)
 
 
 def send(pipe: Any, job_id: str, text: bytes, starts: int, now: float) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from celery import chain
 
 from stoker import (
     AsyncClient,
@@ -18,6 +19,7 @@ from stoker import (
     State,
     Success,
     TextClassification,
+    TextGeneration,
     errors,
 )
 from stoker.ids import new_id
@@ -118,6 +120,20 @@ def test_canceling_and_running_again(module_redis: str, module_worker: Worker) -
             assert await handle.retry() is RetryAnswer.SUCCEEDED
             await handle.delete()
             assert (await handle.status()).state is State.GONE
+
+    run(test())
+
+
+def test_a_chain_of_signatures(module_redis: str, module_worker: Worker) -> None:
+    async def test() -> None:
+        async with on(module_redis) as client:
+            first = await client.signature(TextGeneration(inputs="Once"))
+            link = await client.signature("text-classification", parameters={"top_k": 1})
+            last = await asyncio.to_thread(chain(first, link).apply_async)
+            result = await client.handle(last.id).result(timeout=20)
+            assert result.output == [{"label": "Once and on", "score": 1.0}]
+            with pytest.raises(errors.InvalidInput, match="idempotency_key"):
+                await client.signature(text("x", idempotency_key="once"))
 
     run(test())
 

@@ -212,7 +212,7 @@ def test_the_hint_follows_the_rate_at_which_jobs_leave(redis_url: str, server: A
 
         def push(count: int, now: float) -> None:
             jobs = [make_job("text-classification", {"inputs": "x"}) for _ in range(count)]
-            messages = client.messages(jobs, ASIDE)
+            messages = client.outgoing.messages(jobs, ASIDE)
             publish(client.app, server, messages, now, bounds)
 
         def hint(count: int, now: float) -> int:

@@ -91,7 +91,7 @@ class AsyncClient:
         queue_name(pool)
 
         def prepare() -> tuple[Any, list[Message]]:
-            return self.blocking.app, self.blocking.messages(
+            return self.blocking.app, self.blocking.outgoing.messages(
                 jobs, pool, countdown=countdown, expires=expires
             )
 
@@ -108,6 +108,14 @@ class AsyncClient:
                 fill(pipe, app, bunch, now, bounds)
                 ids += sent(bunch, await pipe.execute(), bounds, ids)
         return [AsyncJobHandle(self, job_id) for job_id in ids]
+
+    async def signature(self, job: Job | str, *, pool: str | None = None, **fields: Any) -> Any:
+        """Give a Celery signature of a job, for chains, groups and chords; see `Client.signature`.
+
+        Celery knows no asyncio: send what you make of it in a thread, such as
+        `await asyncio.to_thread(chain(first, link).apply_async)`.
+        """
+        return await asyncio.to_thread(self.blocking.signature, job, pool=pool, **fields)
 
     async def _admit(self, pool: str, jobs: Sequence[Job]) -> None:
         from stoker_config import serving
@@ -197,7 +205,7 @@ class AsyncClient:
             return refused
         async with self._redis.pipeline(transaction=False) as pipe:
             retry.ask(pipe, job_id)
-            text = next((each for each in await pipe.execute() if each), None)
+            text = retry.tell(await pipe.execute())
         if text is None:
             return RetryAnswer.NOT_KEPT
         now = await self._now()

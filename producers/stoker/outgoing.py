@@ -1,0 +1,58 @@
+"""Gets jobs ready to be sent: held against the limits, with their large inputs sent ahead."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from stoker.payload import Packed, pack
+from stoker.publish import Message, message_of
+from stoker.server import Server
+from stoker_config.retention import Retention
+from stoker_tasks.job import Job
+
+
+class Outgoing:
+    """What a client's settings make of jobs. Safe for threads.
+
+    Args:
+        server: Where large inputs are sent, and the settings.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        settings = server.settings
+        self.retention = Retention(settings.result_expires, settings.retention_max)
+
+    def messages(
+        self,
+        jobs: Sequence[Job],
+        pool: str,
+        *,
+        countdown: float | None = None,
+        expires: float | datetime | None = None,
+    ) -> list[Message]:
+        """Make the messages of jobs, for `publish`; see `Client.submit` for the arguments.
+
+        Raises:
+            TooLarge: A job is larger than the deployment takes.
+            InvalidInput: A file is not base64, a job nests too deep, or asks for its result to be
+                kept for longer than is possible.
+            StorageUnavailable: Inputs go to a store that does not answer, or has no room.
+        """
+        return [
+            replace(
+                message_of(job, packed, pool=pool, countdown=countdown, expires=expires),
+                beside_expires=self._server.settings.artifact_expires,
+            )
+            for job, packed in zip(jobs, self.packed(jobs), strict=True)
+        ]
+
+    def packed(self, jobs: Sequence[Job]) -> list[Packed]:
+        """Give what the messages of jobs carry, and send ahead what they do not; see `messages`."""
+        for job in jobs:
+            self.retention.checked(job.retention)
+        settings = self._server.settings
+        return [
+            pack(job, lambda: self._server.artifacts, settings.inline_limit, settings.limits)
+            for job in jobs
+        ]
