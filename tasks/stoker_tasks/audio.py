@@ -8,7 +8,7 @@ from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
 from stoker_tasks.media import FORMS, MediaInput
 from stoker_tasks.spec import TaskSpec
-from stoker_tasks.text import LabelScore
+from stoker_tasks.text import Labels, LabelScore, Template
 
 Seconds = Annotated[float, Field(gt=0.0)]
 Sounds = MediaInput | Annotated[list[MediaInput], Field(min_length=1)]
@@ -55,8 +55,8 @@ class ZeroShotAudioClassificationParameters(Parameters):
             {}.` if it is not given.
     """
 
-    candidate_labels: Annotated[list[str], Field(min_length=1)]
-    hypothesis_template: str | None = None
+    candidate_labels: Labels
+    hypothesis_template: Template | None = None
 
 
 class ZeroShotAudioClassification(Job):

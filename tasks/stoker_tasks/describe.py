@@ -133,7 +133,7 @@ def _one_type(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
     if kind == "array":
         kind = f"list of {_type_words(schema['items'], defs)}"
         least, most = schema.get("minItems", 0), schema.get("maxItems")
-        return f"{kind} ({least} of them)" if least == most else kind
+        kind = f"{kind} ({least} of them)" if least == most else kind
     if "words" in schema:
         return f"{kind} {schema['words']}"
     bounds = [f"{sign} {schema[bound]:g}" for bound, sign in _BOUNDS.items() if bound in schema]

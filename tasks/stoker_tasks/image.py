@@ -7,14 +7,9 @@ from pydantic import Field
 from stoker_tasks.job import Job, Parameters
 from stoker_tasks.media import FETCHED, FORMS, MediaInput, StoredArray, StoredImage
 from stoker_tasks.spec import TENSORS, TaskSpec
-from stoker_tasks.text import LabelScore
+from stoker_tasks.text import Labels, LabelScore, Template
 
 Images = MediaInput | Annotated[list[MediaInput], Field(min_length=1)]
-# What else a format string could name would be for Python, not for a model.
-Template = Annotated[
-    str, Field(pattern=r"^[^{}]*\{\}[^{}]*$", json_schema_extra={"words": "with one {} in it"})
-]
-Labels = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
 IMAGES: Final = f"the bytes of an image file ({FORMS}), or a list of these"
 # A red square between a blue sky and a green field.

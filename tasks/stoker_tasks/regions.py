@@ -5,10 +5,11 @@ from typing import Annotated, ClassVar, Literal, NotRequired, TypedDict
 from pydantic import Field
 
 from stoker_tasks.generation import Fraction
-from stoker_tasks.image import EXAMPLE_IMAGE, IMAGES, Images, Labels
+from stoker_tasks.image import EXAMPLE_IMAGE, IMAGES, Images
 from stoker_tasks.job import Job, Parameters
 from stoker_tasks.media import FETCHED, FORMS, MediaInput, StoredImage
 from stoker_tasks.spec import TaskSpec
+from stoker_tasks.text import Labels, LabelsByComma
 
 
 class Box(TypedDict):
@@ -57,7 +58,7 @@ class ZeroShotObjectDetectionParameters(Parameters):
         top_k: How many objects to return, best first; all if it is not given.
     """
 
-    candidate_labels: Annotated[str, Field(min_length=1)] | Labels
+    candidate_labels: LabelsByComma | Labels
     threshold: Fraction = 0.1
     top_k: Annotated[int, Field(ge=1)] | None = None
 

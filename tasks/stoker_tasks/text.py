@@ -10,6 +10,18 @@ from stoker_tasks.spec import TENSORS, TaskSpec
 Many = Field(min_length=1)
 PositiveInt = Annotated[int, Field(ge=1)]
 FunctionToApply = Literal["sigmoid", "softmax", "none"]
+# What else a format string could name would be for Python, not for a model.
+Template = Annotated[
+    str, Field(pattern=r"^[^{}]*\{\}[^{}]*$", json_schema_extra={"words": "with one {} in it"})
+]
+Labels = Annotated[
+    list[Annotated[str, Field(pattern=r"\S")]],
+    Field(min_length=1, json_schema_extra={"words": "(one label at least, and none blank)"}),
+]
+LabelsByComma = Annotated[
+    str,
+    Field(pattern=r"[^\s,]", json_schema_extra={"words": "of labels with commas between them"}),
+]
 
 
 class LabelScore(TypedDict):
@@ -165,8 +177,8 @@ class ZeroShotClassificationParameters(Parameters):
             `invalid_input` otherwise.
     """
 
-    candidate_labels: str | Annotated[list[str], Many]
-    hypothesis_template: str | None = None
+    candidate_labels: LabelsByComma | Labels
+    hypothesis_template: Template | None = None
     multi_label: bool | None = None
     truncation: bool | None = None
 

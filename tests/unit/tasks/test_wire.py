@@ -56,9 +56,8 @@ generation = {
 }
 image_pair = st.lists(media, min_size=2, max_size=2)
 edge = st.integers(1, 4096)
-labelled = st.fixed_dictionaries(
-    {"candidate_labels": st.lists(st.text(min_size=1, max_size=9), min_size=1)}
-)
+labels = st.lists(st.text(max_size=9).map("x{}".format), min_size=1)
+labelled = st.fixed_dictionaries({"candidate_labels": labels})
 parts = st.lists(
     st.fixed_dictionaries({"type": st.just("text"), "text": text})
     | st.fixed_dictionaries({"type": st.just("image"), "image": media}),
@@ -108,7 +107,7 @@ INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy
     "zero-shot-classification": (
         one_or_many(text),
         st.fixed_dictionaries(
-            {"candidate_labels": text | st.lists(text, min_size=1)},
+            {"candidate_labels": labels | labels.map(",".join)},
             optional={"multi_label": maybe_bool},
         ),
     ),
@@ -225,7 +224,7 @@ INPUTS_AND_PARAMETERS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy
     "audio-classification": (one_or_many(media), some(top_k=positive)),
     "zero-shot-audio-classification": (
         one_or_many(media),
-        st.fixed_dictionaries({"candidate_labels": st.lists(text, min_size=1)}),
+        labelled,
     ),
     "text-to-audio": (
         text | st.lists(text, min_size=1, max_size=3) | st.lists(message, min_size=1, max_size=3),
@@ -389,6 +388,27 @@ def test_each_field_says_what_it_takes(fields: dict[str, Any], words: str) -> No
         make_job("text-classification", fields)
 
     assert refused.value.message.startswith(f"text-classification: {words}")
+
+
+ZERO_SHOT = [name for name in CATALOG if name.startswith("zero-shot-")]
+
+
+@pytest.mark.parametrize("task", ZERO_SHOT)
+@pytest.mark.parametrize("labels", [[], ["cat", " "], "", " , ,", None])
+def test_labels_to_choose_from_are_asked_for_at_submit(task: str, labels: Any) -> None:
+    example = CATALOG[task].example
+    parameters = {} if labels is None else {"candidate_labels": labels}
+    says = "is required" if labels is None else r"list of string \(one label at least"
+    with pytest.raises(InvalidInput, match=rf"parameters\.candidate_labels: .*{says}"):
+        make_job(task, {**example, "parameters": parameters})
+
+
+@pytest.mark.parametrize("task", [name for name in ZERO_SHOT if "object" not in name])
+@pytest.mark.parametrize("template", ["a photo", "{} or {}", "{0.__class__}"])
+def test_a_sentence_for_labels_has_one_place_for_them(task: str, template: str) -> None:
+    parameters = {"candidate_labels": ["cat"], "hypothesis_template": template}
+    with pytest.raises(InvalidInput, match=r"hypothesis_template: takes string with one \{\}"):
+        make_job(task, {**CATALOG[task].example, "parameters": parameters})
 
 
 def test_fields_below_a_parameter_are_named_too() -> None:

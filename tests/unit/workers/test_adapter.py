@@ -91,7 +91,7 @@ REFUSALS = [
         "token-classification", "bert_tagger", SECRET, {"is_split_into_words": True}, "list of"
     ),
     Refusal("token-classification", "bert_tagger", [[SECRET]], {}, "untokenized string"),
-    Refusal("fill-mask", "bert_filler", SECRET, {}, r"No mask_token \(\[MASK\]\)"),
+    Refusal("fill-mask", "bert_filler", SECRET, {}, r"no \[MASK\], .* write \[MASK\]"),
     Refusal("fill-mask", "bert_filler", "[MASK] " + LONG, {}, TOO_LONG),
     Refusal("fill-mask", "bert_filler", "[MASK]", {"top_k": 10_000}, "top_k: this model knows"),
     Refusal("fill-mask", "bert_filler", "[MASK]", {"targets": [""]}, "At least one target"),
@@ -100,7 +100,7 @@ REFUSALS = [
         "bert_filler",
         LONG + " [MASK]",
         {"tokenizer_kwargs": {"truncation": True}},
-        "No mask_token",
+        "before the place where the text is cut",
     ),
     Refusal("fill-mask", "roberta_filler", "<mask>" + "a" * 60, {}, "reads at most 40"),
     Refusal("feature-extraction", "bert_encoder", LONG, {"pooling": "mean"}, TOO_LONG),
@@ -113,16 +113,6 @@ REFUSALS = [
     ),
     Refusal(
         "zero-shot-classification", "bert_nli", LONG, {"candidate_labels": ["a", "b"]}, TOO_LONG
-    ),
-    Refusal(
-        "zero-shot-classification",
-        "bert_nli",
-        SECRET,
-        {"candidate_labels": ["a"], "hypothesis_template": "no place"},
-        "ValueError",
-    ),
-    Refusal(
-        "zero-shot-classification", "bert_nli", SECRET, {"candidate_labels": " , "}, "at least one"
     ),
     Refusal("zero-shot-classification", "bert_nli", "", {"candidate_labels": "a"}, "at least one"),
     Refusal("text-generation", "gpt2", LONG, {}, TOO_LONG),

@@ -4,12 +4,14 @@ import io
 import shutil
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from stoker_tasks.errors import InvalidInput, Unserved
+from stoker_tasks.errors import InvalidInput, TooLarge, Unserved
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey
+from stoker_workers.models.adapters import documents
 from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
@@ -149,6 +151,22 @@ def test_a_page_that_says_nothing_is_refused(tiny: TinyModel) -> None:
         answer(model, task, {"question": "Who?", "image": written("")})
     with pytest.raises(InvalidInput, match="is the language xyz installed"):
         answer(model, task, {"question": "Who?", "image": written("Alice")}, lang="xyz")
+
+
+@SEES
+def test_a_page_that_takes_tesseract_too_long_is_given_up(
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = "document-question-answering"
+    model = loaded(task, tiny("layoutlm"))
+    others = psutil.Process().children()
+    # In a hundredth of a second it has not even loaded its language.
+    monkeypatch.setattr(documents, "OCR_SECONDS", 0.01)
+
+    with pytest.raises(TooLarge, match=r"did not read the page within 0\.01 s: .* word_boxes"):
+        answer(model, task, {"question": "Who?", "image": written("Alice")})
+
+    assert psutil.Process().children() == others
 
 
 def test_without_tesseract_words_have_to_be_given(

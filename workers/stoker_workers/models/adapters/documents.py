@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import torch
 from transformers.pipelines import document_question_answering
+from transformers.pipelines.document_question_answering import normalize_box
 
-from stoker_tasks.errors import InvalidInput, ModelLoadFailed, Unserved
+from stoker_tasks.errors import InvalidInput, ModelLoadFailed, TooLarge, Unserved
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.answers import AnswerFinder
@@ -24,6 +25,10 @@ from stoker_workers.models.pipelines.question_answering import stride_within
 
 # The most words, as tokens, of which two chunks of a page have the same.
 _OVERLAP: Final = 256
+# A page of small print takes a few; other jobs wait meanwhile to be preprocessed.
+OCR_SECONDS: Final = 30.0
+# What pytesseract says, by a RuntimeError, once it has killed the program.
+_OUT_OF_TIME: Final = "Tesseract process timeout"
 _PICTURES: Final = document_question_answering.ModelType.VisionEncoderDecoder
 
 
@@ -147,6 +152,7 @@ def _read_page(image: Any, lang: str | None, job: Job) -> list[Any]:
 
     Raises:
         Unserved: This worker lacks tesseract.
+        TooLarge: Tesseract is not done in time.
         InvalidInput: Tesseract cannot read the page, or not in this language.
     """
     missing = [] if find_spec("pytesseract") else ["pip install pytesseract"]
@@ -160,11 +166,32 @@ def _read_page(image: Any, lang: str | None, job: Job) -> list[Any]:
         )
     config = job.parameters.given().get("tesseract_config") or ""
     try:
-        words, boxes = document_question_answering.apply_tesseract(image, lang, config)
+        found = _ocr(image, lang, config)
     # Whatever the program says of this page and this language.
     except Exception as error:  # noqa: BLE001
+        if str(error) == _OUT_OF_TIME:
+            raise TooLarge(
+                f"tesseract did not read the page within {OCR_SECONDS:g} s: send a smaller or "
+                "clearer picture of it, or its words as word_boxes",
+                {"limit": OCR_SECONDS},
+            ) from None
         raise InvalidInput(
             f"tesseract cannot read the page ({type(error).__name__}): is the language "
             f"{lang or 'eng'} installed with it?"
         ) from None
-    return list(zip(words, boxes, strict=True))
+    return [
+        (word, normalize_box([x, y, x + wide, y + high], image.width, image.height))
+        for word, x, y, wide, high in found
+        if word.strip()
+    ]
+
+
+def _ocr(image: Any, lang: str | None, config: str) -> Iterable[tuple[str, int, int, int, int]]:
+    """Run tesseract, as the pipeline does, but end it when its time is over."""
+    import pytesseract
+
+    found = pytesseract.image_to_data(
+        image, lang=lang, config=config, output_type="dict", timeout=OCR_SECONDS
+    )
+    columns = ("text", "left", "top", "width", "height")
+    return zip(*(found[name] for name in columns), strict=True)

@@ -1,10 +1,11 @@
 """Ends a sequence that is being generated once nobody waits for it, and spares its neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from transformers.generation import StoppingCriteria, StoppingCriteriaList
+from transformers.generation import GenerationMixin, StoppingCriteria, StoppingCriteriaList
 
 from stoker_workers.engine.model import Ended
 
@@ -35,3 +36,36 @@ def halting(ended: Ended | None, rows: int, others: Sequence[StoppingCriteria] =
         others: What else ends a sequence.
     """
     return StoppingCriteriaList([*others, *([_Halt(ended, rows)] if ended else [])])
+
+
+class Halted(Exception):
+    """Nobody waits for any row of a pass."""
+
+
+@contextmanager
+def watching(parts: Iterable[torch.nn.Module], ended: Ended | None) -> Iterator[None]:
+    """Leave a pass before its next step once none of its rows need go on.
+
+    For what heeds no stopping criteria, or makes nothing of a sequence that was cut short.
+
+    Args:
+        parts: The parts of the model that a step begins with.
+        ended: Says which rows need not go on; None if nobody does.
+
+    Raises:
+        Halted: None needs to. The pass has made nothing.
+    """
+
+    def look(*_: Any) -> None:
+        if ended is not None and all(ended()):
+            raise Halted
+
+    with ExitStack() as stack:
+        for part in parts:
+            stack.callback(part.register_forward_pre_hook(look).remove)
+        yield
+
+
+def steppers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """List the parts of a model that `generate()` calls at each step, its own or a part's."""
+    return [part for part in model.modules() if isinstance(part, GenerationMixin)]

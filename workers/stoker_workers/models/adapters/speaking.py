@@ -13,6 +13,7 @@ from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.chats import is_chat, texts_and_chats
 from stoker_workers.models.adapters.collate import stack
+from stoker_workers.models.adapters.halting import Halted, steppers, watching
 from stoker_workers.models.device import Device
 from stoker_workers.models.outputs import Sound
 
@@ -92,9 +93,22 @@ class Speaker(Adapter):
 
     def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
         batch = self._to_device(stack([each.features["inputs"] for each in chunks], self._fill))
-        with refusing_settings():
-            made = self._pipeline._forward(batch, **chunks[0].features["parameters"])
-        return [{"made": each} for each in _rows_of(made, len(chunks))]
+        try:
+            with watching(self._steppers(), self._ended), refusing_settings():
+                made = self._speak(batch, chunks[0].features["parameters"], len(chunks))
+        except Halted:
+            return [{} for _ in chunks]
+        return [{"made": each} for each in made]
+
+    def _steppers(self) -> Sequence[torch.nn.Module]:
+        """List the parts of the model that it calls step by step, if it does."""
+        return steppers(self._model)
+
+    def _speak(
+        self, batch: Mapping[str, torch.Tensor], parameters: Mapping[str, Any], rows: int
+    ) -> Sequence[Any]:
+        """Give for each row what the pipeline's `postprocess` reads."""
+        return _rows_of(self._pipeline._forward(batch, **parameters), rows)
 
     def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
         made = self._pipeline.postprocess(rows[0]["made"])
@@ -134,18 +148,19 @@ class SpectrogramSpeaker(Speaker):
             )
         return {_VOICE: torch.tensor([given], dtype=self._model.dtype)}
 
-    def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
-        parameters = chunks[0].features["parameters"]
+    def _steppers(self) -> Sequence[torch.nn.Module]:
+        return [self._model.speecht5.decoder.wrapped_decoder]
+
+    def _speak(
+        self, batch: Mapping[str, torch.Tensor], parameters: Mapping[str, Any], rows: int
+    ) -> Sequence[Any]:
         wanted = {**parameters["forward_params"], **parameters["generate_kwargs"]}
         wanted.pop(_VOICE, None)
         settings = self._pipeline._prepare_generate_kwargs(wanted, return_output_lengths=True)
-        batch = self._to_device(stack([each.features["inputs"] for each in chunks], self._fill))
-        with refusing_settings():
-            made, lengths = self._model.generate(**batch, **settings)
+        made, lengths = self._model.generate(**batch, **settings)
         # One by one: the vocoder's convolutions would hear the padding too.
         return [
-            {"made": self._pipeline.vocoder(one[:length])}
-            for one, length in zip(made, lengths, strict=True)
+            self._pipeline.vocoder(one[:length]) for one, length in zip(made, lengths, strict=True)
         ]
 
 

@@ -1,12 +1,13 @@
 """The tasks whose model reads a text in one pass: classify, label, fill, vectorise."""
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import torch
 from transformers import ZeroShotClassificationPipeline
+from transformers.pipelines import PipelineException
 
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
@@ -76,6 +77,17 @@ class MaskFiller(TextAdapter):
         if (stages.postprocess.get("top_k") or 0) > size:
             raise InvalidInput(f"top_k: this model knows {size} tokens", {"limit": size})
         return stages
+
+    def _preprocessed(self, value: Any, stages: Stages) -> Iterator[dict[str, Any]]:
+        try:
+            yield from super()._preprocessed(value, stages)
+        except PipelineException:
+            mask = self._tokenizer.mask_token
+            raise InvalidInput(
+                f"fill-mask: a text has no {mask}, the mask token of this model: write {mask} "
+                "where a word is to be filled in, before the place where the text is cut if it is",
+                {"mask_token": mask},
+            ) from None
 
     def _row(self, made: dict[str, Any]) -> Row:
         row = super()._row(made)
