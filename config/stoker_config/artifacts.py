@@ -1,6 +1,7 @@
 """Where payloads go that are too large for a message, and binary outputs: an expiring store."""
 
 import re
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -12,6 +13,8 @@ from stoker_tasks.errors import Gone, InputFetchFailed, NoUrl, TooLarge
 SCHEME: Final = "artifact:"
 BINARY: Final = "application/octet-stream"
 _NAME: Final = re.compile(re.escape(SCHEME) + r"[0-9a-f]{32}")
+# Redis answers nobody else while it sends.
+_READ_AT_ONCE: Final = 4
 
 # Adding keeps the sum of sizes: what has expired is taken off first, at most 100 at a time, so that
 # no call is long. Sizes stand in the members, since Redis has dropped the values by then.
@@ -54,15 +57,37 @@ def is_name(uri: str) -> bool:
     return _NAME.fullmatch(uri) is not None
 
 
-class ArtifactStore(Protocol):
-    """What an artifact store does, whatever keeps the bytes."""
+class Weight:
+    """What artifacts weigh that are read for one job. Safe for threads.
 
-    def check(self) -> None:
-        """Make sure that it can be used at all.
+    Args:
+        most: Bytes of all of them together; any number if None.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._bytes = 0
+
+    def add(self, size: int) -> None:
+        """Put another one on the scales, before it is read if that can be.
 
         Raises:
-            ValueError: It is set up wrong, and no waiting will mend it.
+            TooLarge: They are too many bytes now.
         """
+        with self._lock:
+            self._bytes += size
+            if self._most is not None and self._bytes > self._most:
+                raise TooLarge(
+                    f"the artifacts that the job names are more than {self._most} bytes together "
+                    "(for files STOKER_FETCH_LIMIT says how many): send smaller ones, or fewer in "
+                    "one job",
+                    {"limit": self._most},
+                )
+
+
+class Artifacts(Protocol):
+    """What whoever runs jobs does with artifacts, whatever keeps the bytes."""
 
     def put(
         self,
@@ -88,18 +113,34 @@ class ArtifactStore(Protocol):
             StorageUnavailable: The store is elsewhere and does not answer, or refuses.
         """
 
-    def get(self, uris: Sequence[str]) -> Mapping[str, bytes]:
+    def get(self, uris: Sequence[str], most: int | None = None) -> Mapping[str, bytes]:
         """Read artifacts back; those that have expired or never were are absent.
 
+        Args:
+            uris: Their names.
+            most: Bytes of all of them together; any number if None.
+
         Raises:
-            StorageUnavailable: As for `put`.
+            TooLarge: They are more than that.
+            StorageUnavailable: As for `Artifacts.put`.
+        """
+
+
+class ArtifactStore(Artifacts, Protocol):
+    """What an artifact store does besides, for operators and for those who submit jobs."""
+
+    def check(self) -> None:
+        """Make sure that it can be used at all.
+
+        Raises:
+            ValueError: It is set up wrong, and no waiting will mend it.
         """
 
     def delete(self, uris: Sequence[str]) -> None:
         """Remove artifacts at once; those that are not there are no error.
 
         Raises:
-            StorageUnavailable: As for `put`.
+            StorageUnavailable: As for `Artifacts.put`.
         """
 
     def presign(self, uri: str, seconds: int | None = None) -> str:
@@ -113,7 +154,7 @@ class ArtifactStore(Protocol):
         Raises:
             Gone: The artifact has expired, or never was.
             NoUrl: It is kept where no URL leads to.
-            StorageUnavailable: As for `put`.
+            StorageUnavailable: As for `Artifacts.put`.
         """
 
 
@@ -146,7 +187,7 @@ class RedisArtifacts:
         mime_type: str = BINARY,
         expires: int | None = None,
     ) -> str:
-        """Keep bytes; see `ArtifactStore.put`."""
+        """Keep bytes; see `Artifacts.put`."""
         if len(data) > self._limit:
             raise TooLarge(
                 f"{len(data)} bytes are more than the artifact store takes at once: "
@@ -167,13 +208,17 @@ class RedisArtifacts:
             )
         return uri
 
-    def get(self, uris: Sequence[str]) -> Mapping[str, bytes]:
-        """Read artifacts back; see `ArtifactStore.get`."""
-        uris = [uri for uri in uris if is_name(uri)]
-        if not uris:
-            return {}
-        found = self._client.mget([keys.artifact(uri) for uri in uris])
-        return {uri: data for uri, data in zip(uris, found, strict=True) if data is not None}
+    def get(self, uris: Sequence[str], most: int | None = None) -> Mapping[str, bytes]:
+        """Read artifacts back, some at a time; see `Artifacts.get`."""
+        uris = list(dict.fromkeys(uri for uri in uris if is_name(uri)))
+        found: dict[str, bytes] = {}
+        weight = Weight(most)
+        for at in range(0, len(uris), _READ_AT_ONCE):
+            some = uris[at : at + _READ_AT_ONCE]
+            read = self._client.mget([keys.artifact(uri) for uri in some])
+            found |= {uri: data for uri, data in zip(some, read, strict=True) if data is not None}
+            weight.add(sum(len(data) for data in read if data is not None))
+        return found
 
     def delete(self, uris: Sequence[str]) -> None:
         """Remove artifacts at once; see `ArtifactStore.delete`."""
@@ -193,20 +238,28 @@ class RedisArtifacts:
         )
 
 
-def fetch(store: ArtifactStore, uri: str) -> bytes:
-    """Read one artifact that must be there.
+def fetch(store: Artifacts, uris: Sequence[str], most: int | None = None) -> Mapping[str, bytes]:
+    """Read artifacts that must be there.
+
+    Args:
+        store: Where they are.
+        uris: Their names.
+        most: Bytes of all of them together; any number if None.
 
     Raises:
-        InputFetchFailed: It has expired, or no artifact has this name.
+        InputFetchFailed: One has expired, or no artifact has its name.
+        TooLarge: They are more than `most`.
+        StorageUnavailable: The store does not answer.
     """
-    data = store.get([uri]).get(uri)
-    if data is None:
+    found = store.get(uris, most)
+    missing = [uri for uri in uris if uri not in found]
+    if missing:
         raise InputFetchFailed(
             "an artifact of this job is not in the store: it has expired, or was never stored "
             "there; submit the job again with its bytes",
-            {"uri": uri[:80], "at": int(time.time())},
+            {"uri": missing[0][:80], "missing": len(missing), "at": int(time.time())},
         )
-    return data
+    return found
 
 
 def gone(uri: str) -> Gone:

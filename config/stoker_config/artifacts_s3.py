@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from stoker_config.artifacts import BINARY, SCHEME, gone, is_name, new_uri
+from stoker_config.artifacts import BINARY, SCHEME, Weight, gone, is_name, new_uri
 from stoker_config.s3 import code_of, connect_s3, reaching
 from stoker_config.settings import DAY, Settings
 from stoker_config.sizes import MIB
@@ -77,7 +77,7 @@ class S3Artifacts:
         mime_type: str = BINARY,
         expires: int | None = None,
     ) -> str:
-        """Keep bytes; see `ArtifactStore.put`."""
+        """Keep bytes; see `Artifacts.put`."""
         settings = self._settings
         if len(data) > settings.s3_limit:
             raise TooLarge(
@@ -101,13 +101,14 @@ class S3Artifacts:
                 self._client.put_object(**where, Body=data, **options)
         return uri
 
-    def get(self, uris: Sequence[str]) -> Mapping[str, bytes]:
-        """Read artifacts back, several at once; see `ArtifactStore.get`."""
+    def get(self, uris: Sequence[str], most: int | None = None) -> Mapping[str, bytes]:
+        """Read artifacts back, several at once; see `Artifacts.get`."""
         wanted = list(dict.fromkeys(uri for uri in uris if is_name(uri)))
+        read = partial(self._get, Weight(most))
         if len(wanted) > 1:
-            found = list(self._threads.map(self._get, wanted))
+            found = list(self._threads.map(read, wanted))
         else:
-            found = [self._get(uri) for uri in wanted]
+            found = [read(uri) for uri in wanted]
         return {uri: data for uri, data in zip(wanted, found, strict=True) if data is not None}
 
     def delete(self, uris: Sequence[str]) -> None:
@@ -133,11 +134,14 @@ class S3Artifacts:
         url = self._signer.generate_presigned_url("get_object", Params=where, ExpiresIn=seconds)
         return str(url)
 
-    def _get(self, uri: str) -> bytes | None:
+    def _get(self, weight: Weight, uri: str) -> bytes | None:
         def read() -> bytes | None:
             found = self._client.get_object(Bucket=self._bucket, Key=self._key(uri))
             with found["Body"] as body:
-                return bytes(body.read()) if _seconds_left(found) > 0 else None
+                if _seconds_left(found) <= 0:
+                    return None
+                weight.add(found["ContentLength"])
+                return bytes(body.read())
 
         return self._unless_absent(read)
 

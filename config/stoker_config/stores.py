@@ -52,15 +52,18 @@ class S3First:
         mime_type: str = BINARY,
         expires: int | None = None,
     ) -> str:
-        """Keep bytes in S3; see `ArtifactStore.put`."""
+        """Keep bytes in S3; see `Artifacts.put`."""
         return self._in_s3.put(data, uri=uri, mime_type=mime_type, expires=expires)
 
-    def get(self, uris: Sequence[str]) -> Mapping[str, bytes]:
-        """Read artifacts back; see `ArtifactStore.get`."""
+    def get(self, uris: Sequence[str], most: int | None = None) -> Mapping[str, bytes]:
+        """Read artifacts back; see `Artifacts.get`."""
         # Redis says at once what it does not have.
-        found = self._in_redis.get(uris)
+        found = self._in_redis.get(uris, most)
         missing = [uri for uri in uris if uri not in found]
-        return {**found, **self._in_s3.get(missing)} if missing else found
+        if not missing:
+            return found
+        left = None if most is None else most - sum(map(len, found.values()))
+        return {**found, **self._in_s3.get(missing, left)}
 
     def delete(self, uris: Sequence[str]) -> None:
         """Remove artifacts from both at once; see `ArtifactStore.delete`."""

@@ -37,7 +37,8 @@ class Timing(_Frozen):
         queue_ms: From submission until a worker began to preprocess it. For a job of a stock
             Celery producer, whose message has no time of submission, from its arrival at the
             worker.
-        fetch_ms: Waiting for files that its inputs name by URL, and fetching them.
+        fetch_ms: Waiting for what its message only names, by URL or in the artifact store, and
+            fetching it.
         preprocess_ms: Tokenising, decoding, resizing.
         ready_ms: From preprocessed until its first forward pass began.
         forward_ms: The forward passes it took part in, added up.

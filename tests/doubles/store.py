@@ -1,47 +1,36 @@
-"""An artifact store in memory, which no test of the engine needs a server for."""
+"""Artifacts and results in memory: no test of the engine needs a server for them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stoker_config.artifacts import BINARY, gone, new_uri
+from stoker_config.artifacts import Weight, new_uri
 from stoker_config.cache import ResultCache
 from stoker_config.settings import Settings
-from stoker_workers.engine.fetching import Fetch
-from stoker_workers.engine.inputs import nowhere
+from stoker_workers.engine.inputs import Fetch, nowhere
 from stoker_workers.engine.payloads import Payloads
 
 
 class MemoryStore:
-    """An `ArtifactStore` whose contents a test can see; `expires` has each one's seconds."""
+    """`Artifacts` that a test can see; `expires` has each one's seconds."""
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
         self.expires: dict[str, int | None] = {}
 
-    def check(self) -> None:
-        """Nothing can be wrong with it."""
-
     def put(
-        self,
-        data: bytes,
-        *,
-        uri: str | None = None,
-        mime_type: str = BINARY,
-        expires: int | None = None,
+        self, data: bytes, *, uri: str | None = None, expires: int | None = None, **_: Any
     ) -> str:
         uri = uri or new_uri()
-        self.kept[uri], self.expires[uri] = data, expires
+        if self.kept.setdefault(uri, data) is data:
+            self.expires[uri] = expires
         return uri
 
-    def get(self, uris: Sequence[str]) -> Mapping[str, bytes]:
-        return {uri: self.kept[uri] for uri in uris if uri in self.kept}
-
-    def delete(self, uris: Sequence[str]) -> None:
-        for uri in uris:
-            self.kept.pop(uri, None)
-
-    def presign(self, uri: str, seconds: int | None = None) -> str:
-        raise gone(uri)
+    def get(self, uris: Sequence[str], most: int | None = None) -> Mapping[str, bytes]:
+        weight, found = Weight(most), {}
+        for uri in dict.fromkeys(uri for uri in uris if uri in self.kept):
+            weight.add(len(self.kept[uri]))
+            found[uri] = self.kept[uri]
+        return found
 
 
 class MemoryResults(ResultCache):

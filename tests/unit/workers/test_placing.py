@@ -51,7 +51,9 @@ def test_what_is_over_the_limit_leaves_the_result(length: int, beside: bool) -> 
     if uri is not None:
         assert json.loads(store.kept[uri]) == "x" * length
         assert store.expires == {uri: 7}
-        assert Inputs(store).whole([{"output": placed.value}]) == [{"output": "x" * length}]
+        given, inputs = [{"output": placed.value}], Inputs(store)
+        found = inputs.read(inputs.beside([given], {}))
+        assert inputs.whole(given, found) == [{"output": "x" * length}]
 
 
 def test_a_caller_s_own_reference_stays_as_it_is() -> None:
@@ -59,7 +61,7 @@ def test_a_caller_s_own_reference_stays_as_it_is() -> None:
 
     assert referenced(value) is None
     assert referenced([reference(new_uri(), 3)]) is None
-    assert Inputs(MemoryStore()).whole({"output": value}) == {"output": value}
+    assert Inputs(MemoryStore()).beside([{"output": value}], {}) == []
 
 
 def test_artifacts_are_kept_under_the_names_that_the_output_has_for_them() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from stoker_config.artifacts import ArtifactStore, fetch, new_uri
+from stoker_config.artifacts import Artifacts, fetch, new_uri
 from stoker_config.cache import ResultCache
 from stoker_tasks.errors import InvalidInput, StokerError
 from stoker_tasks.job import Job
@@ -34,7 +34,7 @@ class CachedAnswers:
             how models are loaded.
     """
 
-    def __init__(self, results: ResultCache, store: ArtifactStore, makers: str = "") -> None:
+    def __init__(self, results: ResultCache, store: Artifacts, makers: str = "") -> None:
         self._results = results
         self._store = store
         self._makers = makers
@@ -90,12 +90,13 @@ class CachedAnswers:
 
     def _copied(self, earlier: Success) -> Output:
         uri = referenced(earlier.output)
-        text = fetch(self._store, uri).decode() if uri else json.dumps(earlier.output)
+        names = {each.uri: new_uri() for each in earlier.artifacts}
+        kept = fetch(self._store, [*names, *([uri] if uri else ())])
+        text = kept[uri].decode() if uri else json.dumps(earlier.output)
         if not earlier.artifacts:
             return Output(json.loads(text))
-        names = {each.uri: new_uri() for each in earlier.artifacts}
         copies = tuple(
-            ArtifactData(names[each.uri], each.mime_type, fetch(self._store, each.uri))
+            ArtifactData(names[each.uri], each.mime_type, kept[each.uri])
             for each in earlier.artifacts
         )
         # A name is 128 random bits: no other text is meant by it.

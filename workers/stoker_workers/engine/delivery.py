@@ -80,7 +80,7 @@ class Work:
         clocks: Until when it may wait and run; None if it may do so for ever.
         alone: Whether it shares no forward pass, because a worker died of one that it was in.
         model: The warm model, once it is loaded.
-        fetching: The files that it names by URL, once they are asked for.
+        fetching: What it needs beside its message, once that is asked for.
         prepared: Its rows, once they are preprocessed.
         outputs: What the forward passes gave for its rows, by position.
         missing: How many rows have no output yet.
@@ -96,7 +96,7 @@ class Work:
     clocks: Clocks | None = None
     alone: bool = False
     model: WarmModel | None = None
-    fetching: "Future[Mapping[str, bytes]] | None" = None
+    fetching: "Future[Any] | None" = None
     prepared: Prepared | None = None
     outputs: list[Any] = field(default_factory=list)
     missing: int = 0

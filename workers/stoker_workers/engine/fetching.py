@@ -1,55 +1,71 @@
-"""Fetches what jobs name by URL, beside the line: some at a time, and no host holds up the others.
+"""Fetches what jobs only name, beside the line: some at a time, and no place holds up the others.
 
-A job's files stay in memory from here until it is preprocessed, so that no more jobs are fetched
-for than may hold theirs at once.
+What is fetched for a job stays in memory from here until the job is read or preprocessed, so that
+no more jobs are fetched for than may hold theirs at once.
 """
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Final
-from urllib.parse import urlsplit
-
-Fetch = Callable[[Sequence[str]], Mapping[str, bytes]]
+from dataclasses import dataclass
+from typing import Any, Final
 
 _THREADS: Final = 16
-# Of these, for one host at most, slow as it may be.
-_A_HOST: Final = 4
+# Of these, for one place at most, slow as it may be.
+_A_PLACE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What is to be fetched for one job.
+
+    Attributes:
+        place: Where it lies: a host, say.
+        fetch: Fetches it, and may raise instead.
+    """
+
+    place: str
+    fetch: Callable[[], Any]
 
 
 class Fetching:
     """A few threads that fetch, and the jobs that wait for them.
 
     Args:
-        fetch: Fetches one job's files.
         threads: How many jobs may be fetched for, or hold what was fetched, at once.
-        a_host: How many of these the first URL of which names the same host.
+        a_place: How many of these from one place.
+        wide: How many from those places that take more.
     """
 
-    def __init__(self, fetch: Fetch, threads: int = _THREADS, a_host: int = _A_HOST) -> None:
-        self._fetch = fetch
+    def __init__(
+        self,
+        threads: int = _THREADS,
+        a_place: int = _A_PLACE,
+        wide: Mapping[str, int] | None = None,
+    ) -> None:
         self._threads = threads
-        self._a_host = a_host
+        self._a_place = a_place
+        self._wide = wide or {}
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[Sequence[str], Future[Mapping[str, bytes]]]] = deque()
-        self._hosts: Counter[str] = Counter()
+        self._waiting: deque[tuple[Errand, Future[Any]]] = deque()
+        self._places: Counter[str] = Counter()
         self._held = 0
         self._started = 0
         self._stopping = False
 
-    def get(self, urls: Sequence[str]) -> "Future[Mapping[str, bytes]]":
-        """Fetch a job's files. Never blocks; once they are read, `release` has to be called.
+    def get(self, errand: Errand) -> "Future[Any]":
+        """Fetch for a job. Never blocks; once what came is used, `release` has to be called.
 
         Args:
-            urls: At least one.
+            errand: What, and how.
 
         Returns:
-            What `fetch` gives or raises, in time.
+            What `errand.fetch` gives or raises, in time.
         """
-        future: Future[Mapping[str, bytes]] = Future()
+        future: Future[Any] = Future()
         with self._changed:
-            self._waiting.append((urls, future))
+            self._waiting.append((errand, future))
             # Most workers fetch nothing: a thread is started when there is work for it.
             if self._started < min(self._threads, len(self._waiting) + self._held):
                 self._started += 1
@@ -59,7 +75,7 @@ class Fetching:
         return future
 
     def release(self) -> None:
-        """Make room for the next job: one that was fetched for holds its files no longer."""
+        """Make room for the next job: one that was fetched for holds nothing of it any longer."""
         with self._changed:
             self._held -= 1
             self._changed.notify_all()
@@ -79,29 +95,28 @@ class Fetching:
                     chosen = self._choose()
                 if chosen is None or self._stopping:
                     return
-            urls, future, host = chosen
+            errand, future = chosen
             try:
-                files = self._fetch(urls)
+                found = errand.fetch()
             except BaseException as error:  # noqa: BLE001 - it is the job's, wherever it is read
                 future.set_exception(error)
             else:
-                future.set_result(files)
+                future.set_result(found)
             with self._changed:
-                self._hosts[host] -= 1
+                self._places[errand.place] -= 1
                 # Whoever names hosts may name many.
-                if not self._hosts[host]:
-                    del self._hosts[host]
+                if not self._places[errand.place]:
+                    del self._places[errand.place]
                 self._changed.notify_all()
 
-    def _choose(self) -> "tuple[Sequence[str], Future[Mapping[str, bytes]], str] | None":
-        """Take the job that has waited longest of those whose host is not busy with others."""
+    def _choose(self) -> "tuple[Errand, Future[Any]] | None":
+        """Take the job that has waited longest of those whose place is not busy with others."""
         if self._held >= self._threads:
             return None
-        for at, (urls, future) in enumerate(self._waiting):
-            host = urlsplit(urls[0]).netloc.lower()
-            if self._hosts[host] < self._a_host:
+        for at, (errand, future) in enumerate(self._waiting):
+            if self._places[errand.place] < self._wide.get(errand.place, self._a_place):
                 del self._waiting[at]
-                self._hosts[host] += 1
+                self._places[errand.place] += 1
                 self._held += 1
-                return urls, future, host
+                return errand, future
         return None

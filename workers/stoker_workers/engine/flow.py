@@ -45,13 +45,13 @@ class Flow:
         overflowed: Callable[[ModelKey, int], None] = lambda _model, _tokens: None,
     ) -> None:
         self.meter = Meter()
-        self._inputs = payloads.inputs
         self._line = Line(Batcher(budget_of))
+        self._preparing = Preparing(self._line, models, payloads, outlet)
         self._running = Running(self._line, outlet, self.meter, overflowed)
         self._threads = [
             threading.Thread(target=_loop, args=(stage,), name=f"stoker-{name}", daemon=True)
             for name, stage in (
-                ("preprocess", Preparing(self._line, models, payloads, outlet).next),
+                ("preprocess", self._preparing.next),
                 ("forward", self._running.next),
                 ("postprocess", Finishing(self._line, payloads, outlet).next),
             )
@@ -84,7 +84,7 @@ class Flow:
         preprocess, forward, postprocess = self._threads
         deadline = time.monotonic() + timeout
         self._line.stop()
-        self._inputs.stop()
+        self._preparing.stop()
         forward.join(timeout)
         # Only when no batch can complete any more jobs may the last stage end.
         self._line.done.put(None)

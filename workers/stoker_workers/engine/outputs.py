@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from stoker_config.artifacts import ArtifactStore
+from stoker_config.artifacts import Artifacts
 from stoker_config.retention import Retention
 from stoker_tasks.result import JSON, Artifact, reference
 from stoker_workers.engine.model import Output
@@ -40,7 +40,7 @@ class Outputs:
         retention: How long results and artifacts are kept.
     """
 
-    def __init__(self, store: ArtifactStore, inline_limit: int, retention: Retention) -> None:
+    def __init__(self, store: Artifacts, inline_limit: int, retention: Retention) -> None:
         self._store = store
         self._inline_limit = inline_limit
         self.retention = retention

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-from stoker_config.artifacts import ArtifactStore
+from stoker_config.artifacts import Artifacts
 from stoker_config.cache import ResultCache
 from stoker_config.retention import Retention
 from stoker_config.settings import Settings
 from stoker_config.stores import open_store
 from stoker_workers.engine.cached import CachedAnswers
-from stoker_workers.engine.fetching import Fetch
-from stoker_workers.engine.inputs import Inputs, nowhere
+from stoker_workers.engine.inputs import Fetch, Inputs, nowhere
 from stoker_workers.engine.outputs import Outputs
 
 
@@ -51,7 +50,7 @@ class Payloads:
     @classmethod
     def over(
         cls,
-        store: ArtifactStore,
+        store: Artifacts,
         settings: Settings,
         results: ResultCache,
         fetch: Fetch = nowhere,

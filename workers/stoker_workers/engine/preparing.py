@@ -8,7 +8,9 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
 
 from stoker_tasks.errors import Internal, InvalidInput, Poison, StokerError
 from stoker_tasks.job import Job
@@ -16,14 +18,33 @@ from stoker_tasks.wire import read_job
 from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.delivery import Delivery, Outlet, Work
 from stoker_workers.engine.faults import log_fault
+from stoker_workers.engine.fetching import Errand, Fetching
+from stoker_workers.engine.inputs import STORE
 from stoker_workers.engine.line import Line
-from stoker_workers.engine.model import ModelKey, WarmModel
+from stoker_workers.engine.model import ModelKey, Output, WarmModel
 from stoker_workers.engine.payloads import Payloads
 
 logger = logging.getLogger(__name__)
 
 # After so many workers have died of a job, it is not started again.
-_DEATHS = 3
+_DEATHS: Final = 3
+# For how many jobs the artifact store may be read at once: half of all errands.
+_OF_STORE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a job needs beside its message.
+
+    Attributes:
+        files: The bytes that it only names, by artifact or URL.
+        digest: By what its answer is cached; None if it is not to be.
+        answer: The answer of an earlier job, if there is one.
+    """
+
+    files: Mapping[str, bytes]
+    digest: str | None = None
+    answer: Output | None = None
 
 
 class Models(Protocol):
@@ -53,6 +74,7 @@ class Preparing:
         self._cached = payloads.cached
         self._retention = payloads.outputs.retention
         self._outlet = outlet
+        self._fetching = Fetching(wide={STORE: _OF_STORE})
 
     def next(self) -> bool:
         """Take one job in; False at the end of the line."""
@@ -72,21 +94,14 @@ class Preparing:
             )
         return True
 
+    def stop(self) -> None:
+        """Begin to fetch nothing more."""
+        self._fetching.stop()
+
     def _preprocess(self, work: Work) -> None:
-        if work.job is None:
-            work.taken = self._outlet.now()
-            delivery = work.delivery
-            if delivery.redelivered:
-                work.alone = self._is_suspect(delivery)
-            kwargs = self._inputs.claim(delivery.kwargs)
-            args = [self._inputs.whole(each) for each in delivery.args]
-            work.job = read_job(delivery.celery_task, args, kwargs)
-            work.clocks = Clocks.of(work.job, delivery.submitted, work.taken)
-            if late := work.late():
-                raise late
-            work.keep = self._retention.checked(work.job.retention)
-            self._inputs.check(work.job)
-            work.key = self._models.key_of(work.job)
+        if work.job is None and not self._read(work):
+            return
+        assert work.job is not None
         assert work.key is not None
         try:
             loading = self._models.get(work.key)
@@ -104,40 +119,78 @@ class Preparing:
                 self._prepare(work, work.fetching.result())
             finally:
                 self._let_go(work)
-        elif (fetching := self._inputs.fetch(work.job)) is not None:
-            self._await(work, fetching)
+            return
+        gather = partial(self._gather, work, work.job, work.key, work.model)
+        place = self._inputs.place(work.job)
+        if place is None and not work.job.cache:
+            self._prepare(work, gather())
         else:
-            self._prepare(work, {})
+            self._await(work, Errand(place or STORE, gather))
 
-    def _await(self, work: Work, fetching: "Future[Mapping[str, bytes]]") -> None:
-        """Have a job come back here when its files are there; others pass it meanwhile."""
+    def _read(self, work: Work) -> bool:
+        """Read a job; False if some of it has to be fetched first."""
+        delivery = work.delivery
+        if work.fetching is None:
+            work.taken = self._outlet.now()
+            if delivery.redelivered:
+                work.alone = self._is_suspect(delivery)
+            if uris := self._inputs.beside(delivery.args, delivery.kwargs):
+                self._await(work, Errand(STORE, partial(self._inputs.read, uris)))
+                return False
+            args, kwargs = delivery.args, delivery.kwargs
+        else:
+            try:
+                found = work.fetching.result()
+                args = [self._inputs.whole(each, found) for each in delivery.args]
+                kwargs = self._inputs.claim(delivery.kwargs, found)
+            finally:
+                self._let_go(work)
+        work.job = read_job(delivery.celery_task, args, kwargs)
+        work.clocks = Clocks.of(work.job, delivery.submitted, self._outlet.now())
+        if late := work.late():
+            raise late
+        work.keep = self._retention.checked(work.job.retention)
+        self._inputs.check(work.job)
+        work.key = self._models.key_of(work.job)
+        return True
+
+    def _await(self, work: Work, errand: Errand) -> None:
+        """Have a job come back here when its errand is done; others pass it meanwhile."""
         began = time.monotonic()
 
         def back(_: object) -> None:
-            work.fetch_s = time.monotonic() - began
+            work.fetch_s += time.monotonic() - began
             self._line.inbox.put(work)
 
-        work.fetching = fetching
+        work.fetching = fetching = self._fetching.get(errand)
         fetching.add_done_callback(back)
 
     def _let_go(self, work: Work) -> None:
         if work.fetching is not None:
             work.fetching = None
-            self._inputs.release()
+            self._fetching.release()
 
-    def _prepare(self, work: Work, fetched: Mapping[str, bytes]) -> None:
+    def _gather(self, work: Work, job: Job, key: ModelKey, model: WarmModel) -> Gathered:
+        """Read what a job needs beside its message; in another thread where that may be slow."""
+        # It may have waited long for others of its host, and is not worth the fetching any more.
+        if late := work.late():
+            raise late
+        files = self._inputs.files(job)
+        if not job.cache:
+            return Gathered(files)
+        digest = self._cached.digest(job, key, model.name, files)
+        return Gathered(files, digest, self._cached.find(digest))
+
+    def _prepare(self, work: Work, gathered: Gathered) -> None:
         assert work.job is not None
-        assert work.key is not None
         assert work.model is not None
         began = time.monotonic()
-        media = {**self._inputs.media(work.job), **fetched}
-        if work.job.cache:
-            work.digest = self._cached.digest(work.job, work.key, work.model.name, media)
-            if answer := self._cached.find(work.digest):
-                work.set_answer(answer)
-                self._line.send_on(work)
-                return
-        work.set_prepared(work.model.preprocess(work.job, media))
+        work.digest = gathered.digest
+        if gathered.answer is not None:
+            work.set_answer(gathered.answer)
+            self._line.send_on(work)
+            return
+        work.set_prepared(work.model.preprocess(work.job, gathered.files))
         work.ready = time.monotonic()
         work.preprocess_s = work.ready - began
         self._line.wait(work)
