@@ -5,6 +5,7 @@ from typing import Any, Final
 from celery import Celery
 
 from stoker_config.keys import PRIORITY_STEPS
+from stoker_config.sentinel import celery_options
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.wire import PRIORITIES, queue_name
 
@@ -30,6 +31,9 @@ def make_app(
     Returns:
         A Celery app that sends and takes JSON only, and whose default queue is the pool's.
     """
+    of_sentinels: dict[str, Any] = {}
+    if settings.sentinels is not None:
+        of_sentinels = celery_options(settings.master_name, settings.sentinel_kwargs)
     app = Celery("stoker", events=events, set_as_current=False)
     app.conf.update(
         broker_url=settings.celery_redis,
@@ -46,7 +50,9 @@ def make_app(
             "priority_steps": list(PRIORITY_STEPS),
             "queue_order_strategy": "priority",
             "visibility_timeout": VISIBILITY_TIMEOUT,
+            **of_sentinels,
         },
+        result_backend_transport_options=of_sentinels,
         broker_connection_retry_on_startup=True,
         enable_utc=True,
     )

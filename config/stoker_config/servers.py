@@ -1,4 +1,4 @@
-"""Connections to the Redis server that the settings name."""
+"""Connections to the Redis server that the settings name, or that Sentinel says is the master."""
 
 from typing import Any, Final
 
@@ -6,6 +6,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from stoker_config.sentinel import master_client
 from stoker_config.settings import Settings
 
 # Seconds without an answer after which a connection counts as lost: else a path that drops packets
@@ -29,6 +30,8 @@ def connect(settings: Settings, *, patient: bool = False) -> Any:
     if patient:
         options["retry"] = Retry(ExponentialBackoff(cap=2.0, base=0.05), -1)
         options["retry_on_error"] = [redis.OutOfMemoryError]
+    if settings.sentinels is not None:
+        return _master(settings, options)
     return redis.Redis.from_url(settings.redis, **options)
 
 
@@ -36,7 +39,20 @@ def connect_async(settings: Settings) -> Any:
     """Open a client of redis.asyncio, as `connect` does."""
     from redis.asyncio import Redis
 
+    if settings.sentinels is not None:
+        return _master(settings, _options(settings), asynchronous=True)
     return Redis.from_url(settings.redis, **_options(settings))
+
+
+def _master(settings: Settings, options: dict[str, Any], *, asynchronous: bool = False) -> Any:
+    assert settings.sentinels is not None
+    return master_client(
+        settings.sentinels,
+        settings.master_name,
+        settings.sentinel_kwargs,
+        options,
+        asynchronous=asynchronous,
+    )
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -8,12 +8,13 @@ import re
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlencode
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from stoker_config.sentinel import SCHEME, Sentinels
 from stoker_config.sizes import KIB, MIB, parse_size
 from stoker_tasks.limits import Limits
 
@@ -27,7 +28,13 @@ class Settings(BaseSettings):
 
     Attributes:
         redis_url: The server that holds queues, results and artifacts: `redis://`, `rediss://` or
-            `unix://` (`redis+socket://` is taken as well).
+            `unix://` (`redis+socket://` is taken as well); or, for the one that Sentinel calls the
+            master, `sentinel://HOST:PORT;sentinel://HOST:PORT`, with the servers' own password and
+            database.
+        master_name: The name under which the sentinels of `redis_url` watch the server; without
+            sentinels it says nothing.
+        sentinel_kwargs: Options of the connections to the sentinels themselves, as JSON:
+            `{"password": "…"}`.
         pool: The pool that a worker serves, and the default pool of a producer.
         device: What a worker runs its models on: `auto`, `cpu`, `cuda:N` or `mps`.
         preload: Models that a worker loads before it takes jobs and never evicts, as
@@ -112,6 +119,8 @@ class Settings(BaseSettings):
     )
 
     redis_url: SecretStr = SecretStr("redis://localhost:6379/0")
+    master_name: str = ""
+    sentinel_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
     pool: str = "default"
     device: str = "auto"
     preload: Annotated[tuple[str, ...], NoDecode] = ()
@@ -199,8 +208,12 @@ class Settings(BaseSettings):
     def _one_spelling(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
         scheme, address, options = _split_url(url)
+        if scheme == SCHEME:
+            return SecretStr(";".join(Sentinels.parse(url).urls()))
         if scheme not in {"redis", "rediss", "unix", "redis+socket"}:
-            raise ValueError("redis_url must begin with redis://, rediss:// or unix://")
+            raise ValueError(
+                "redis_url must begin with redis://, rediss://, unix:// or sentinel://"
+            )
         if scheme in {"redis", "rediss"} and "db" in options:
             raise ValueError("redis_url names its database in the path: redis://host:6379/1")
         # From here on as redis-py has it; Celery's own spelling is taken as well.
@@ -209,6 +222,20 @@ class Settings(BaseSettings):
         if "ssl_cert_reqs" in options:
             options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower().removeprefix("cert_")
         return SecretStr(_join_url(scheme.replace("redis+socket", "unix"), address, options))
+
+    @model_validator(mode="after")
+    def _sentinel_whole(self) -> Self:
+        if self.sentinels is not None and not self.master_name:
+            raise ValueError(
+                "a sentinel:// URL needs STOKER_MASTER_NAME: sentinels may watch several servers, "
+                "each under a name"
+            )
+        return self
+
+    @property
+    def sentinels(self) -> Sentinels | None:
+        """Who knows where the server is; None if the URL says so itself."""
+        return Sentinels.parse(self.redis) if self.redis.startswith(f"{SCHEME}://") else None
 
     @property
     def limits(self) -> Limits:
@@ -223,6 +250,8 @@ class Settings(BaseSettings):
     @property
     def celery_redis(self) -> str:
         """The server's URL as Celery takes it, with its password."""
+        if self.sentinels is not None:
+            return self.redis
         scheme, address, options = _split_url(self.redis)
         if scheme == "rediss":
             # Unlike redis-py, Celery trusts any certificate unless it is told not to.

@@ -16,7 +16,7 @@ from stoker.outgoing import Outgoing
 from stoker.payload import unpack
 from stoker.publish import publish
 from stoker.retry import RetryAnswer, refusal, retry
-from stoker.server import Server, url_of
+from stoker.server import Server, server_of
 from stoker.status import CancelAnswer, Status, ask, tell
 from stoker_config.settings import Settings
 from stoker_tasks.job import Job
@@ -51,11 +51,12 @@ class Client(Files, Operating):
         app: Any = None,
         settings: Settings | None = None,
     ) -> None:
+        server: dict[str, Any] = {} if redis_url is None else {"redis_url": redis_url}
         if app is not None:
-            redis_url = url_of(app)
+            server = server_of(app)
         settings = settings or Settings()
-        if redis_url is not None:
-            settings = Settings.model_validate({**settings.model_dump(), "redis_url": redis_url})
+        if server:
+            settings = Settings.model_validate({**settings.model_dump(), **server})
         self.settings = settings
         self._server = Server(settings, app)
         self._admission = Admission()

@@ -5,7 +5,7 @@ every process, whether it submits or not.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -121,8 +121,8 @@ class Server:
         return open_store(self.settings, self.redis)
 
 
-def url_of(app: Any) -> str:
-    """Give the URL of a Celery app's server.
+def server_of(app: Any) -> dict[str, Any]:
+    """Give the settings that name a Celery app's server.
 
     Raises:
         ValueError: The app is set up in a way in which its jobs' results would not be found.
@@ -134,12 +134,16 @@ def url_of(app: Any) -> str:
                 f"the app sets global_keyprefix in {name}, which Stoker does not support: give "
                 "Stoker a logical database of its own instead"
             )
-    if not broker.startswith(("redis://", "rediss://", "redis+socket://")):
-        raise ValueError("the app's broker_url is not a Redis server (redis://, rediss://)")
-    if _place(backend) != _place(broker):
+    if not broker.startswith(("redis://", "rediss://", "redis+socket://", "sentinel://")):
         raise ValueError(
-            "the app's result_backend must be the same URL as its broker_url: Stoker's workers "
-            "store results where they take jobs from"
+            "the app's broker_url is not a Redis server (redis://, rediss://, sentinel://)"
+        )
+    asked = _of_sentinels(app.conf.broker_transport_options)
+    stored = _of_sentinels(app.conf.result_backend_transport_options)
+    if _places(backend) != _places(broker) or asked.get("master_name") != stored.get("master_name"):
+        raise ValueError(
+            "the app's result_backend must be the same URL as its broker_url (and the same "
+            "master_name, for sentinels): Stoker's workers store results where they take jobs from"
         )
     steps = (app.conf.broker_transport_options or {}).get("priority_steps") or PRIORITY_STEPS
     for name, priority in PRIORITIES.items():
@@ -149,7 +153,16 @@ def url_of(app: Any) -> str:
                 f"the app's priority_steps {list(steps)} put {name} priority ({priority}) into a "
                 f"list that Stoker's workers do not read: use {list(PRIORITY_STEPS)}, the default"
             )
-    return broker
+    return {"redis_url": broker, **asked}
+
+
+def _of_sentinels(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    names = ("master_name", "sentinel_kwargs")
+    return {name: value for name, value in (options or {}).items() if name in names and value}
+
+
+def _places(url: str) -> set[tuple[str, str, int | None, str]]:
+    return {_place(each) for each in url.split(";")}
 
 
 def _place(url: str) -> tuple[str, str, int | None, str]:

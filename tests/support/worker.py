@@ -1,5 +1,6 @@
 """A worker as a process of its own, as an operator starts it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from stoker_config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
+_OF_SENTINELS = {"master_name", "sentinel_kwargs"}
 
 
 @dataclass
@@ -44,7 +46,10 @@ class Worker:
 
 def environment(redis_url: str, **settings: object) -> dict[str, str]:
     """Give a child's environment with Stoker's settings, such as `pool="b"`."""
-    own = {f"STOKER_{name.upper()}": str(value) for name, value in settings.items()}
+    own = {
+        f"STOKER_{name.upper()}": json.dumps(value) if isinstance(value, dict) else str(value)
+        for name, value in settings.items()
+    }
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("STOKER_")},
         "STOKER_REDIS_URL": redis_url,
@@ -63,7 +68,9 @@ def worker(redis_url: str, folder: Path, **options: Any) -> Iterator[Worker]:
         **options: See `launched`.
     """
     with launched(redis_url, folder, **options) as running:
-        _wait_until_announced(redis_url, running)
+        named = {name: options[name] for name in options.keys() & _OF_SENTINELS}
+        server = Settings.model_validate({"redis_url": redis_url, **named})
+        _wait_until_announced(server, running)
         yield running
 
 
@@ -130,8 +137,8 @@ def launched(
             process.wait()
 
 
-def _wait_until_announced(redis_url: str, running: Worker) -> None:
-    with Client(settings=Settings.model_validate({"redis_url": redis_url})) as client:
+def _wait_until_announced(settings: Settings, running: Worker) -> None:
+    with Client(settings=settings) as client:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if running.process.poll() is not None:

@@ -17,10 +17,12 @@ from stoker_config.models_file import ModelEntry, read_models_file
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 from stoker_tasks.parts import install_words
+from stoker_workers.broker import sentinel
 from stoker_workers.broker.backend import CollectingBackend
 from stoker_workers.broker.consumer import JobConsumer
 from stoker_workers.broker.events import JobEvents
 from stoker_workers.broker.request import hide_arguments
+from stoker_workers.broker.sentinel import CollectingSentinelBackend
 from stoker_workers.broker.step import Engine, MakeEngine, engine_step
 from stoker_workers.broker.tasks import register
 from stoker_workers.broker.transport import ALIAS
@@ -44,7 +46,8 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
         settings: The worker's settings.
         make: Builds the engine; `make_engine` if absent.
     """
-    backend = f"{CollectingBackend.__module__}:{CollectingBackend.__name__}"
+    kind = CollectingSentinelBackend if settings.sentinels else CollectingBackend
+    backend = f"{kind.__module__}:{kind.__name__}"
     # Celery splits a backend's URL at its first plus sign.
     url = settings.celery_redis.removeprefix("redis+")
     app = make_app(
@@ -80,6 +83,8 @@ def broker_conf(settings: Settings) -> dict[str, Any]:
     }
     if settings.worker_id:
         options["worker_id"] = settings.worker_id
+    if settings.sentinels:
+        return sentinel.conf(settings, options)
     # A socket's URL names its transport itself.
     if settings.redis.startswith("unix://"):
         url = f"{ALIAS}+{settings.celery_redis.removeprefix('redis+')}"

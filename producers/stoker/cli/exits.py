@@ -89,6 +89,9 @@ def _redis_in_words(error: BaseException) -> str | None:
 
 
 def without_password(url: str) -> str:
-    """Give a URL as it may be shown."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    """Give a URL, or several with semicolons between them, as it may be shown."""
+    shown = []
+    for each in url.split(";"):
+        scheme, _, rest = each.partition("://")
+        shown.append(f"{scheme}://{rest.rpartition('@')[2]}")
+    return ";".join(shown)

@@ -155,3 +155,36 @@ def test_networks_and_hosts_are_told_by_their_form(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("STOKER_ALLOWED_NETWORKS", "10.0.0.0/8, ::1, MinIO.internal., minio")
 
     assert Settings().allowed_networks == ("10.0.0.0/8", "::1", "minio.internal", "minio")
+
+
+def test_sentinels_share_one_password_and_one_database() -> None:
+    url = f"sentinel://:{PASSWORD}@one:1/2;sentinel://[::1];"
+    settings = Settings.model_validate({"redis_url": url, "master_name": "jobs"})
+
+    assert settings.redis == (
+        f"sentinel://:{PASSWORD}@one:1/2;sentinel://:{PASSWORD}@[::1]:26379/2"
+    )
+    assert settings.celery_redis == settings.redis
+    assert settings.sentinels is not None
+    assert settings.sentinels.server() == {"db": 2, "username": None, "password": PASSWORD}
+    assert PASSWORD not in repr(settings)
+    with make_app(settings) as app:
+        for options in ("broker_transport_options", "result_backend_transport_options"):
+            assert app.conf[options]["master_name"] == "jobs"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sentinel://one:1", "needs STOKER_MASTER_NAME"),
+        (f"sentinel://:{PASSWORD}@one;sentinel://:other@two", "one password"),
+        ("sentinel://one/1;sentinel://two/2", "one database"),
+        ("sentinel://one;redis://two", "write sentinel://"),
+        ("sentinel://one?ssl=true", "take no options"),
+    ],
+)
+def test_sentinels_that_make_no_sense_are_refused(url: str, why: str) -> None:
+    name = "" if "MASTER_NAME" in why else "jobs"
+    with pytest.raises(ValidationError, match=why) as refused:
+        Settings.model_validate({"redis_url": url, "master_name": name})
+    assert PASSWORD not in str(refused.value)

@@ -68,6 +68,11 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     (_REDIS, "Channel._put_fanout"),
     (_REDIS, "Channel._get_publish_topics"),
     (_REDIS, "Channel()._queue_cycle"),
+    # kombu: how a channel finds a server by its sentinels, and closes what it asked them by.
+    (_REDIS, "SentinelChannel._sentinel_managed_pool"),
+    (_REDIS, "SentinelChannel._connparams"),
+    (_REDIS, "SentinelChannel()._sentinel_manager"),
+    (_REDIS, "SentinelChannel()._async_sentinel_manager"),
     (_VIRTUAL, "Channel._lookup"),
     (_VIRTUAL, "Channel()._active_queues"),
     (_VIRTUAL, "Transport._deliver"),

@@ -95,8 +95,7 @@ class Channel(stock.Channel):
         self.ledger = self._find_ledger()
 
     def _find_ledger(self) -> Ledger:
-        info = self.connection.client
-        key = (os.getpid(), info.hostname, info.port, info.virtual_host, self.unacked_key)
+        key = (os.getpid(), *self._server(), self.unacked_key)
         if key not in _ledgers:
             pool = self._get_pool()
             pool.connection_kwargs["socket_timeout"] = ANSWER_SECONDS
@@ -105,6 +104,11 @@ class Channel(stock.Channel):
                 client, self.unacked_index_key, self.unacked_key, self.visibility_timeout
             )
         return _ledgers[key]
+
+    def _server(self) -> tuple[Any, ...]:
+        """Name the server, for as long as this process may connect to it again."""
+        info = self.connection.client
+        return info.hostname, info.port, info.virtual_host
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         """Consume from a queue; one without acknowledgements stays on kombu's own way."""
