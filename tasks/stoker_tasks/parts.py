@@ -24,7 +24,8 @@ PARTS: Final[Mapping[str, Part]] = MappingProxyType(
     {
         "torchvision": Part(
             install="torchvision",
-            opens="mask-generation; models whose processor takes video (Qwen-VL, SmolVLM); timm",
+            opens="mask-generation; image-segmentation by OneFormer; models whose processor takes "
+            "video (Qwen-VL, SmolVLM); timm",
         ),
         "torchaudio": Part(install="torchaudio", opens="a few audio models' feature extractors"),
         "av": Part(install="av", opens="video, and compressed sound (mp3, m4a, webm)"),

@@ -77,7 +77,8 @@ class ImageSegmentationParameters(Parameters):
     Attributes:
         subtask: What to divide an image into, of what the model can do: things (`instance`),
             kinds (`semantic`), or things and the kinds around them (`panoptic`). By default
-            the first that it can of panoptic, instance and semantic.
+            the first that it can of panoptic, instance and semantic; OneFormer can do others than
+            semantic where torchvision is installed.
         threshold: Return segments that the model is surer of than this; 0.9 if it is not given.
         mask_threshold: From here on a point belongs to a segment; 0.5 if it is not given.
         overlap_mask_area_threshold: Leave out a segment of which others cover more than the rest

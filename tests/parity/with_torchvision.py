@@ -23,8 +23,10 @@ SECONDS = 60.0
 # Where torchvision is, transformers has it read the images.
 READ_OTHERWISE = [case for case in CASES if case.name in ("object-detection", "depth-estimation")]
 
+CASES_HERE = [*regions.MASKS, regions.TOLD, *multimodal.SEEN, *READ_OTHERWISE]
 
-@pytest.mark.parametrize("case", [*regions.MASKS, *multimodal.SEEN, *READ_OTHERWISE], ids=str)
+
+@pytest.mark.parametrize("case", CASES_HERE, ids=str)
 def test_batched_equals_alone(case: Case, tiny: TinyModel) -> None:
     folder = tiny(case.model)
     found, forwards = check(case, load(ModelKey(case.task, folder), find_device("cpu")), folder)

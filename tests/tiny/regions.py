@@ -13,6 +13,7 @@ from tests.tiny.text import labels
 THINGS = {0: "cat", 1: "couch", 2: "wall"}
 SHORT_EDGE = {"shortest_edge": 64, "longest_edge": 96}
 SQUARE = {"height": 64, "width": 64}
+_STAGES = ["stage1", "stage2", "stage3", "stage4"]
 _SWIN: Mapping[str, Any] = {
     "image_size": 64,
     "patch_size": 4,
@@ -74,8 +75,7 @@ def yolos() -> list[Any]:
 
 
 def detr_panoptic() -> list[Any]:
-    stages = ["stage1", "stage2", "stage3", "stage4"]
-    config = _detr(out_features=stages, **labels(THINGS))
+    config = _detr(out_features=_STAGES, **labels(THINGS))
     model = t.DetrForSegmentation(config)
     _find_something(model.detr.class_labels_classifier)
     # Else its queries see the same in all the image.
@@ -104,7 +104,7 @@ def segformer() -> list[Any]:
 
 
 def maskformer() -> list[Any]:
-    backbone = t.SwinConfig(**_SWIN, out_features=["stage1", "stage2", "stage3", "stage4"])
+    backbone = t.SwinConfig(**_SWIN, out_features=_STAGES)
     decoder = t.DetrConfig(
         d_model=32,
         encoder_layers=1,
@@ -151,6 +151,34 @@ def eomt() -> list[Any]:
             torch.nn.init.normal_(part, std=2.0 if "query" in name or "class" in name else 0.3)
     size = {"shortest_edge": 64, "longest_edge": None}
     return [model, t.EomtImageProcessorPil(size=size, do_split_image=True)]
+
+
+def oneformer() -> list[Any]:
+    """Is told in words which kind of segmentation it is to do."""
+    tokenizer = tokens.clip(limit=24)
+    config = t.OneFormerConfig(
+        backbone_config=t.SwinConfig(**_SWIN, out_features=_STAGES),
+        num_queries=6,
+        init_std=0.3,
+        task_seq_len=24,
+        text_encoder_context_length=24,
+        text_encoder_width=16,
+        text_encoder_num_layers=1,
+        text_encoder_vocab_size=len(tokenizer),
+        text_encoder_n_ctx=2,
+        conv_dim=32,
+        mask_dim=32,
+        hidden_dim=32,
+        encoder_feedforward_dim=64,
+        dim_feedforward=64,
+        encoder_layers=1,
+        decoder_layers=2,
+        num_attention_heads=4,
+        **labels(THINGS),
+    )
+    model = t.OneFormerForUniversalSegmentation(config)
+    processor = t.OneFormerImageProcessorPil(size=SQUARE, ignore_index=255, class_info_file="")
+    return [model, tokenizer, processor]
 
 
 def _superpoint() -> Any:
@@ -332,6 +360,36 @@ def sam_hq() -> list[Any]:
     return [t.SamHQModel(config), _sam_processor()]
 
 
+def sam2() -> list[Any]:
+    """Sees an image at three sizes at once; needs torchvision."""
+    eye = t.Sam2HieraDetConfig(
+        hidden_size=8,
+        image_size=[64, 64],
+        blocks_per_stage=[1, 1, 2, 1],
+        embed_dim_per_stage=[8, 16, 24, 32],
+        num_attention_heads_per_stage=[1, 1, 2, 2],
+        window_size_per_stage=[4, 4, 2, 2],
+        window_positional_embedding_background_size=[4, 4],
+        global_attention_blocks=[3],
+        initializer_range=0.3,
+    )
+    vision = t.Sam2VisionConfig(
+        backbone_config=eye,
+        backbone_channel_list=[32, 24, 16, 8],
+        backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
+        fpn_hidden_size=16,
+        initializer_range=0.3,
+    )
+    config = t.Sam2Config(
+        vision_config=vision,
+        prompt_encoder_config={**_SAM_PROMPT, "patch_size": 16},
+        mask_decoder_config=_SAM_PEN,
+        initializer_range=0.3,
+    )
+    mask_size = {"height": 16, "width": 16}
+    return [t.Sam2Model(config), t.Sam2ImageProcessor(size=SQUARE, mask_size=mask_size)]
+
+
 def _sam_processor() -> Any:
     return t.SamImageProcessorPil(
         size={"longest_edge": 64},
@@ -348,6 +406,7 @@ BUILDERS = (
     segformer,
     maskformer,
     eomt,
+    oneformer,
     superglue,
     lightglue,
     efficientloftr,
@@ -355,4 +414,5 @@ BUILDERS = (
     grounding_dino,
     sam,
     sam_hq,
+    sam2,
 )

@@ -76,6 +76,17 @@ CASES = (
         forwards=2,
     ),
     Case(
+        "image-segmentation-as-told-in-words",
+        "image-segmentation",
+        "oneformer",
+        [
+            (picture(64, 48, 1), {"subtask": "semantic"}),
+            (picture(40, 60, 2), {"subtask": "semantic"}),
+            ([picture(90, 90, 3), picture(96, 72, 4)], {"subtask": "semantic"}),
+        ],
+        forwards=1,
+    ),
+    Case(
         "keypoint-matching",
         "keypoint-matching",
         "superglue",
@@ -154,6 +165,18 @@ _ASKED = {
     "crops_nms_thresh": 0.9,
 }
 # They run where torchvision is: with_torchvision.py.
+TOLD = Case(
+    "image-segmentation-of-all-kinds",
+    "image-segmentation",
+    "oneformer",
+    [
+        (picture(40, 30, 1), LOW),
+        (picture(64, 64, 2), {**LOW, "subtask": "instance"}),
+        ([picture(90, 50, 3), picture(20, 70, 4)], {**LOW, "subtask": "panoptic"}),
+        (picture(64, 48, 5), {"subtask": "semantic"}),
+    ],
+    forwards=1,
+)
 MASKS = (
     Case(
         "mask-generation",
@@ -179,6 +202,21 @@ MASKS = (
             (picture(64, 48, 1), _ASKED),
             (picture(64, 64, 2), {**_ASKED, "points_per_batch": 5, "crops_nms_thresh": 0.5}),
             (picture(50, 64, 3), {**_ASKED, "points_per_crop": 3, "mask_threshold": 0.01}),
+        ],
+        forwards=1,
+    ),
+    Case(
+        "mask-generation-at-three-sizes",
+        "mask-generation",
+        "sam2",
+        [
+            (picture(64, 48, 1), _ASKED),
+            (picture(64, 64, 2), {**_ASKED, "points_per_batch": 5, "crops_nms_thresh": 0.5}),
+            (
+                [picture(90, 50, 3), picture(20, 70, 4)],
+                {**_ASKED, "points_per_crop": 3, "mask_threshold": 0.01},
+            ),
+            (picture(48, 64, 5), {**_ASKED, "crops_n_layers": 1}),
         ],
         forwards=1,
     ),

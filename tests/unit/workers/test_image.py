@@ -2,6 +2,10 @@
 
 import inspect
 import io
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +14,7 @@ from PIL import Image
 
 from stoker_tasks import image, regions
 from stoker_tasks.catalog import find
-from stoker_tasks.errors import InvalidInput
+from stoker_tasks.errors import InvalidInput, Unserved
 from stoker_tasks.regions import MaskGenerationParameters
 from stoker_tasks.spec import TaskSpec
 from stoker_tasks.wire import make_job
@@ -89,6 +93,27 @@ def test_a_subtask_that_the_model_cannot_do_is_told_early(tiny: TinyModel) -> No
     model = a_model(tiny, "image-segmentation", "segformer")
     job = make_job("image-segmentation", {"inputs": PICTURE, "parameters": {"subtask": "panoptic"}})
     with pytest.raises(InvalidInput, match=r"this model does semantic segmentation, not panoptic"):
+        model.preprocess(job, {})
+
+
+def test_names_of_classes_are_not_fetched_from_another_repository(
+    tiny: TinyModel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny("oneformer"), tmp_path / "model"))
+    file = folder / "preprocessor_config.json"
+    # As in the published checkpoints.
+    published = {"repo_path": "stoker-tests/none", "class_info_file": "ade20k_panoptic.json"}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **published}))
+    model = load(ModelKey("image-segmentation", str(folder)), find_device("cpu"))
+    assert run(model, "image-segmentation", PICTURE, subtask="semantic").value
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="needs an absent torchvision")
+@pytest.mark.parametrize("given", [{}, {"subtask": "panoptic"}, {"subtask": "instance"}])
+def test_what_oneformer_needs_torchvision_for(given: dict[str, Any], tiny: TinyModel) -> None:
+    model = a_model(tiny, "image-segmentation", "oneformer")
+    job = make_job("image-segmentation", {"inputs": PICTURE, "parameters": given})
+    with pytest.raises(Unserved, match="pip install torchvision, or set subtask to semantic"):
         model.preprocess(job, {})
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +43,7 @@ class Recipe:
             then of no account.
         optional: Roles of processors that are loaded where the files have them.
         parts: Roles of further models that `extras` reads.
+        settings: What is set of processors, by their roles, whatever their files say.
         extras: Gives what else the pipeline takes, from the model, its files and its device.
     """
 
@@ -51,6 +52,7 @@ class Recipe:
     headless: bool = False
     optional: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     extras: Callable[[Any, Files, Device], Mapping[str, Any]] | None = None
 
     @property
@@ -203,7 +205,9 @@ class _Load:
                 continue
             try:
                 parts[role] = auto.from_pretrained(
-                    self.files.folder(role), trust_remote_code=self.files.trusts(role)
+                    self.files.folder(role),
+                    trust_remote_code=self.files.trusts(role),
+                    **self.recipe.settings.get(role, {}),
                 )
             except (OSError, ValueError, ImportError, KeyError):
                 if needed:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from typing import Any, Final
 
 import torch
 
-from stoker_tasks.errors import InvalidInput
+from stoker_tasks.errors import InvalidInput, Unserved
 from stoker_tasks.job import Job
+from stoker_tasks.parts import install_words
 from stoker_tasks.regions import ZeroShotObjectDetectionParameters
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages
@@ -45,6 +47,13 @@ class Segmenter(ImageAdapter):
             raise InvalidInput(
                 f"subtask: this model does {' and '.join(able)} segmentation, not {wanted}",
                 {"subtasks": able},
+            )
+        told = self._model.config.model_type == "oneformer"
+        if told and wanted != "semantic" and find_spec("torchvision") is None:
+            raise Unserved(
+                "image-segmentation by OneFormer other than semantic "
+                f"{install_words(['torchvision'])}, or set subtask to semantic",
+                {"missing": ["torchvision"]},
             )
         return stages
 

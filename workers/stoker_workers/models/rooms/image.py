@@ -71,6 +71,11 @@ ROOMS: Final[Mapping[str, Room]] = {
                 transformers.AutoModelForInstanceSegmentation,
                 transformers.AutoModelForUniversalSegmentation,
             ),
+            # OneFormer reads in words which kind of segmentation it is to do.
+            optional=("tokenizer",),
+            # Its processor would fetch the names of classes from another repository, of no fixed
+            # commit, and the pipeline reads them from the model's configuration.
+            settings={"image_processor": {"class_info_file": ""}},
         ),
         Segmenter,
     ),
