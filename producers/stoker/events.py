@@ -59,7 +59,7 @@ class Attempt:
         ms: How long it took, in milliseconds.
         status: The receiver's HTTP status; None if none came.
         error: Why none came: `timeout`, `connection`, `tls`, `unresolved` (the host has no
-            address), `not_allowed` (see STOKER_ALLOWED_NETWORKS) or `no_secret`.
+            address), `not_allowed` (see STOKER_ALLOWED_NETWORKS), `no_secret` or `internal`.
     """
 
     at: datetime

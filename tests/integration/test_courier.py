@@ -180,6 +180,39 @@ def test_410_disables_the_endpoint_and_no_other(server: Any, redis_url: str) -> 
     assert server.zrange(keys.DISABLED, 0, -1) == [here.url]
 
 
+def test_what_waits_for_an_endpoint_that_is_gone_takes_no_other_event_s_turn(
+    server: Any, redis_url: str
+) -> None:
+    gone = [tell(server, "http://127.0.0.1:9/gone", f"gone {at}") for at in range(30)]
+    lost = [tell(server, "http://127.0.0.1:9/", f"lost {at}") for at in range(30)]
+    server.delete(*(keys.event(each.id) for each in lost))
+    event = tell(server, "http://127.0.0.1:9/", "behind all these")
+    server.zadd(keys.DISABLED, {"http://127.0.0.1:9/gone": 1})
+    with redis.Redis.from_url(redis_url) as client:
+        [leased] = DueEvents(client, lease=60, keep=600).claim(8, 0, 2, {event.origin: 1})
+
+    assert leased.id == event.id
+    assert {record(server, each)["why"] for each in gone} == {"disabled"}
+    assert server.zrange(keys.PENDING, 0, -1) == [event.id]
+
+
+def test_a_fault_of_its_own_is_noted_and_the_event_tried_again(server: Any, redis_url: str) -> None:
+    class Broken:
+        def presign(self, uri: str) -> str:
+            raise ValueError("not what was expected of a store")
+
+    uri = new_uri()
+    result = Success(output=reference(uri, 9), task="t", model="m@local")
+    with receiver() as here, running(redis_url, store=Broken()):
+        event = tell(server, here.url, result=result)
+        until(lambda: attempts(server, event))
+
+    assert attempts(server, event)[0]["error"] == "internal"
+    assert state(server, event) == "pending"
+    assert due_in(server, event) < 50  # by the schedule, not by its lease
+    assert not server.exists(keys.TROUBLE)
+
+
 @pytest.mark.parametrize(
     ("url", "secret", "error"),
     [
@@ -187,6 +220,8 @@ def test_410_disables_the_endpoint_and_no_other(server: Any, redis_url: str) -> 
         ("http://10.0.0.1/", "default", "not_allowed"),
         ("http://169.254.169.254/latest/", "default", "not_allowed"),
         ("http://nobody.invalid/", "default", "unresolved"),
+        ("http://999.1.1.1/", "default", "unresolved"),
+        ("http://[v1.a]/", "default", "unresolved"),
         ("https://127.0.0.1:{port}/", "default", "tls"),
         ("http://127.0.0.1:{port}/", "nobody", "no_secret"),
     ],

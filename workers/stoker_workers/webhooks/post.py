@@ -1,5 +1,6 @@
 """One attempt: an event is signed, posted, and judged by its receiver's answer."""
 
+import logging
 import ssl
 import time
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ import httpx2
 from stoker_config.artifacts import ArtifactStore
 from stoker_config.secrets import Secrets, SecretsError
 from stoker_tasks import signature
+from stoker_workers.engine.faults import log_fault
 from stoker_workers.outside.addresses import Refused, Unresolved
 from stoker_workers.outside.connection import Outside
 from stoker_workers.webhooks.due import Leased, Noted
 from stoker_workers.webhooks.links import with_links
 from stoker_workers.webhooks.schedule import next_delay, retry_after
+
+logger = logging.getLogger(__name__)
 
 _MS: Final = 1000.0
 _GONE: Final = 410
@@ -27,8 +31,8 @@ class Answer:
 
     Attributes:
         status: The HTTP status; None if none came.
-        error: Why none came: `timeout`, `connection`, `tls`, `unresolved`, `not_allowed` or
-            `no_secret`.
+        error: Why none came: `timeout`, `connection`, `tls`, `unresolved`, `not_allowed`,
+            `no_secret` or `internal`.
         retry_after: For how many seconds it asked to be left alone.
     """
 
@@ -60,9 +64,13 @@ class Post:
         self._timeout = timeout
 
     def __call__(self, event: Leased) -> Noted:
-        """Make one attempt. Raises nothing: whatever happens is noted."""
+        """Make one attempt. Raises nothing: what is not noted would be tried for ever."""
         at, began = time.time(), time.monotonic()
-        answer = self._answer(event)
+        try:
+            answer = self._answer(event)
+        except Exception as error:  # noqa: BLE001 - a fault of Stoker's own
+            log_fault(logger, "an event could not be posted", error)
+            answer = Answer(error="internal")
         shown: dict[str, Any] = {
             "at": round(at, 3),
             "ms": round((time.monotonic() - began) * _MS, 1),
@@ -79,17 +87,17 @@ class Post:
         if not keys:
             return Answer(error="no_secret")
         body = with_links(event.body, self._store) if self._store else event.body
-        request = httpx2.Request(
-            "POST",
-            event.url,
-            headers={
-                "content-type": "application/json",
-                "user-agent": "Stoker (Standard Webhooks 1.0.0)",
-                **signature.headers(keys, event.id, int(time.time()), body),
-            },
-            content=body,
-        )
         try:
+            request = httpx2.Request(
+                "POST",
+                event.url,
+                headers={
+                    "content-type": "application/json",
+                    "user-agent": "Stoker (Standard Webhooks 1.0.0)",
+                    **signature.headers(keys, event.id, int(time.time()), body),
+                },
+                content=body,
+            )
             with self._outside.send(request, self._timeout, pause=self._timeout) as response:
                 return Answer(
                     status=response.status_code,
@@ -97,7 +105,7 @@ class Post:
                 )
         except Refused:
             return Answer(error="not_allowed")
-        except Unresolved:
+        except (Unresolved, httpx2.InvalidURL):  # 999.1.1.1, say, is no host's name either
             return Answer(error="unresolved")
         except httpx2.TimeoutException:
             return Answer(error="timeout")
@@ -126,7 +134,7 @@ def judge(event: Leased, answer: Answer, shown: dict[str, Any]) -> Noted:
         delay=delay or 0.0,
         # What our own operator did not allow or provide says nothing of the receiver.
         origin=""
-        if answer.error in {"not_allowed", "no_secret"}
+        if answer.error in {"not_allowed", "no_secret", "internal"}
         else ("trouble" if hurt else "well"),
         pause=(answer.retry_after or 0.0) if hurt else 0.0,
         took=shown["ms"] / _MS,
