@@ -53,6 +53,8 @@ class Settings(BaseSettings):
             other models have the device's own.
         transport: How a worker takes messages: `stoker`, by the batch, none lost when it is
             killed; or `stock`, kombu's own transport, slower.
+        fast_lane: Whether a worker stores the results of plain jobs itself; if not, Celery's tracer
+            does, which comes to the same and takes longer.
         lease: Seconds after which the jobs of a silent worker go to another one (`stoker` only;
             kombu's own transport waits an hour).
         hang_timeout: Seconds after which a forward pass counts as hung; the worker process then
@@ -132,6 +134,7 @@ class Settings(BaseSettings):
     batch_rows: int = Field(default=256, ge=1)
     batch_tokens: int | None = Field(default=None, ge=1)
     transport: Literal["stoker", "stock"] = "stoker"
+    fast_lane: bool = True
     lease: float = Field(default=60.0, gt=0)
     hang_timeout: float = Field(default=1800.0, gt=0)
     worker_id: str = ""

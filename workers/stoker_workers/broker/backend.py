@@ -5,14 +5,16 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import redis
-from celery.states import PENDING, STARTED
+from celery.states import PENDING, STARTED, SUCCESS
 
 from stoker_config import keys, outbox
 from stoker_config.clock import ServerClock
 from stoker_tasks.event import Event, Listener
+from stoker_tasks.result import Success
 from stoker_tasks.stored import read
 from stoker_tasks.wire import COUNTED_HEADER
 from stoker_workers.broker.request import LISTENER, TIMES
@@ -29,6 +31,7 @@ if redis.call('GET', KEYS[1]) ~= 'done' then redis.call('DEL', KEYS[1]) end
 # Lua's unpack and Redis's single thread both want calls of a bounded size.
 _CALL_KEYS: Final = 500
 _CALL_BYTES: Final = 8 * 1024 * 1024
+_RESULT: Final = keys.result("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Stored:
     """One result that is to be stored.
 
     Attributes:
+        job: Its job's ID.
         key: Its key.
         value: Its text.
         expires: Seconds for which it is kept; for ever if 0.
@@ -43,6 +47,7 @@ class Stored:
         tenant: The tenant among whose jobs it counts; '' if nobody counts.
     """
 
+    job: str
     key: Any
     value: Any = field(repr=False)
     expires: int
@@ -141,13 +146,15 @@ class CollectingBackend(QuickBackend):
 
     def set(self, key: Any, value: Any, expires: Any = None, **retry_policy: Any) -> Any:
         """Store a key, or hold it back while results are collected."""
-        if not _is_result(key) or len(value) > self._MAX_STR_VALUE_SIZE:
+        job_id = _job_of(key)
+        if job_id is None or len(value) > self._MAX_STR_VALUE_SIZE:
             return super().set(key, value, expires=expires, **retry_policy)
         stored = Stored(
+            job=job_id,
             key=key,
             value=value,
-            expires=self._seconds(_job_id(key), self.expires if expires is None else expires),
-            event=self._event(_job_id(key), value),
+            expires=self._seconds(job_id, self.expires if expires is None else expires),
+            event=self._event(job_id, value),
             tenant=str(getattr(self._thread, "tenant", None) or ""),
         )
         results = self._collecting()
@@ -155,8 +162,46 @@ class CollectingBackend(QuickBackend):
             # Fenced like the others, and the job is known as queued no longer.
             return self.ensure(self._store_all, ([stored], Deliveries()), **retry_policy)
         # The first state that Celery gives a job stands: what fails later is not the job's.
-        results.setdefault(_job_id(key), stored)
+        results.setdefault(job_id, stored)
         return None
+
+    def store_success(self, request: Any, success: Success) -> bool:
+        """Collect the success of a job without links: what `store_result` would, and as it would.
+
+        Args:
+            request: Celery's request of the job's delivery.
+            success: The job's result.
+
+        Returns:
+            Whether its size can be stored.
+
+        Raises:
+            TypeError: Its output is not JSON.
+            ValueError: Likewise.
+        """
+        results = self._collecting()
+        assert results is not None
+        meta = {
+            "status": SUCCESS,
+            "result": success.to_wire(),
+            "traceback": None,
+            "children": [],
+            "date_done": datetime.now(UTC).isoformat(),
+        }
+        if request.parent_id:
+            meta["parent_id"] = request.parent_id
+        job_id = request.id
+        seconds = self._seconds(job_id, self.expires)
+        meta["times"] = self._with_ends(request.times(), seconds)
+        meta["task_id"] = job_id
+        value = self.encode(meta)
+        if len(value) > self._MAX_STR_VALUE_SIZE:
+            return False
+        tenant = str(request.request_dict.get(COUNTED_HEADER) or "")
+        results.setdefault(
+            job_id, Stored(job_id, self.get_key_for_task(job_id), value, seconds, None, tenant)
+        )
+        return True
 
     def on_chord_part_return(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Count a chord's part, and dispatch its body after the last one.
@@ -180,13 +225,16 @@ class CollectingBackend(QuickBackend):
         meta = super()._get_result_meta(result, state, traceback, request, *args, **kwargs)
         times = getattr(request, TIMES, None)
         if request is not None and times is not None:
-            if self._clock is None:
-                self._clock = ServerClock(self.client)
-            now = self._clock.now()
-            seconds = self._seconds(request.id, self.expires)
-            expires_at = now + seconds if seconds else None
-            meta["times"] = {**times, "finished_at": now, "expires_at": expires_at}
+            meta["times"] = self._with_ends(times, self._seconds(request.id, self.expires))
         return meta
+
+    def _with_ends(self, times: Mapping[str, Any], seconds: int) -> dict[str, Any]:
+        """Complete a job's times: it ends now, and its result is kept for so many seconds."""
+        if self._clock is None:
+            self._clock = ServerClock(self.client)
+        now = self._clock.now()
+        expires_at = now + seconds if seconds else None
+        return {**times, "finished_at": now, "expires_at": expires_at}
 
     def get_state(self, task_id: str) -> Any:
         """Read a job's state; one that a worker runs has started, though no state says so.
@@ -233,7 +281,7 @@ class CollectingBackend(QuickBackend):
                     for arg in (
                         each.value,
                         each.expires,
-                        deliveries.tags.get(_job_id(each.key), ""),
+                        deliveries.tags.get(each.job, ""),
                         each.tenant,
                     )
                 ]
@@ -248,16 +296,10 @@ class CollectingBackend(QuickBackend):
             logger.warning("%d jobs had gone to another worker; their results are dropped", late)
 
 
-def _is_result(key: Any) -> bool:
-    return _text(key).startswith(keys.result(""))
-
-
-def _job_id(key: Any) -> str:
-    return _text(key).removeprefix(keys.result(""))
-
-
-def _text(key: Any) -> str:
-    return key.decode() if isinstance(key, bytes) else str(key)
+def _job_of(key: Any) -> str | None:
+    """Give the job whose result a key holds; None if it holds none."""
+    text = key.decode() if isinstance(key, bytes) else str(key)
+    return text[len(_RESULT) :] if text.startswith(_RESULT) else None
 
 
 def _calls(results: list[Stored]) -> Iterator[list[Stored]]:

@@ -21,6 +21,7 @@ from stoker_tasks.errors import Internal, InvalidInput, StokerError, UnknownTask
 from stoker_tasks.event import listener_of
 from stoker_tasks.wire import HIDDEN, TASK_PREFIX, celery_name, task_name
 from stoker_workers.broker.request import LISTENER
+from stoker_workers.broker.strategy import JobStrategy
 from stoker_workers.engine.faults import log_fault
 
 logger = logging.getLogger(__name__)
@@ -56,8 +57,8 @@ class JobConsumer(Consumer):
 
         def on_message(message: Any) -> None:
             try:
-                _check(message)
-                take(message)
+                if not _check(message) or not self._take(message):
+                    take(message)
             except self.connection_errors:
                 raise
             except StokerError as error:
@@ -67,6 +68,11 @@ class JobConsumer(Consumer):
                 self._refuse(message, Internal(f"not taken in: {type(error).__name__}"))
 
         return on_message
+
+    def _take(self, message: Any) -> bool:
+        """Take a job's message in, if that takes nothing but running it."""
+        strategy = self.strategies.get(message.headers["task"])
+        return isinstance(strategy, JobStrategy) and strategy.take(message)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Refuse a message whose body cannot be read."""
@@ -117,15 +123,18 @@ class JobConsumer(Consumer):
             backend.mark_as_failure(job_id, error)
 
 
-def _check(message: Any) -> None:
+def _check(message: Any) -> bool:
     """Refuse a body that Celery would trip over.
+
+    Returns:
+        Whether it is a task's message, of Celery's protocol 2.
 
     Raises:
         InvalidInput: It is not JSON, or not what Celery sends.
     """
     headers = message.headers
     if not isinstance(headers, dict) or "task" not in headers:
-        return  # a message of Celery 3, or none of Celery's: the consumer tells them apart
+        return False  # a message of Celery 3, or none of Celery's: the consumer tells them apart
     if not isinstance(headers.get("id"), str):
         raise InvalidInput("the message's header id is not a string")
     try:
@@ -136,6 +145,7 @@ def _check(message: Any) -> None:
     types = tuple(map(type, parts))
     if types not in {(list, dict, dict), (list, dict, type(None))}:
         raise InvalidInput("the message's body is not Celery's: a list of args, kwargs, options")
+    return True
 
 
 def _unreadable(message: Any, error: Exception) -> InvalidInput:

@@ -30,8 +30,12 @@ class JobEventDispatcher(EventDispatcher):
 
     def send(self, type: str, *args: Any, **fields: Any) -> None:
         """Send an event, unless it is of a task and nobody listens."""
-        if self._heard or type[:5] != "task-" or monotonic() - self._asked > _ASK_SECONDS:
+        if type[:5] != "task-" or self.hears():
             super().send(type, *args, **fields)
+
+    def hears(self) -> bool:
+        """Tell whether somebody listens to events of tasks, or is to be asked by the next one."""
+        return self._heard or monotonic() - self._asked > _ASK_SECONDS
 
     def _publish(self, event: Any, producer: Any, routing_key: str, **kwargs: Any) -> None:
         super()._publish(event, producer, routing_key, **kwargs)

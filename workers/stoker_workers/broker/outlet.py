@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,18 +26,18 @@ from stoker_tasks.errors import Internal, Poison
 from stoker_tasks.event import Event
 from stoker_tasks.result import Failure, Success
 from stoker_tasks.wire import COUNTED_HEADER, IDEMPOTENCY_HEADER
+from stoker_workers.broker import fast_lane
 from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.kept import keep_messages
 from stoker_workers.broker.ledger import Ledger, ledger_of
 from stoker_workers.broker.request import TIMES, custom_headers
-from stoker_workers.broker.tasks import outcome
+from stoker_workers.broker.tasks import Returned, outcome
 from stoker_workers.engine.delivery import Delivery, Outcome
 from stoker_workers.engine.faults import log_fault
 
 logger = logging.getLogger(__name__)
 
-_MS: Final = 1000.0
 # For how long the deaths and the starts of a job are remembered.
 COUNT_SECONDS: Final = 7 * 86_400
 
@@ -153,8 +153,10 @@ class CeleryOutlet:
         failed = [each for each, result in outcomes if _may_be_repeated(result)]
         seconds = self._settings.result_expires
         keep_messages(self._client, [(each.handle, keep.get(each.id, seconds)) for each in failed])
+        tasks = {each.handle.task for each, _ in outcomes}
+        quick = fast_lane.open_to(tasks) if self._settings.fast_lane else ()
         with outcomes[0][0].handle.task.backend.collect(deliveries) as stored:
-            traced = [(each.handle, _trace(each.handle, result)) for each, result in outcomes]
+            ended = [(each.handle, _end(each.handle, result, quick)) for each, result in outcomes]
         unstored = [each for each, _ in outcomes if each.id not in stored]
         if unstored:
             ends = [
@@ -170,7 +172,7 @@ class CeleryOutlet:
             ledger.acknowledged(tag for job, tag in deliveries.tags.items() if job in stored)
         # Celery is told last, and acknowledges what storing did not: the jobs whose results nobody
         # wants, and all on kombu's own transport. A crash before it repeats them, and loses none.
-        self._calls.put(partial(_conclude, traced))
+        self._calls.put(partial(_conclude, ended))
 
     def _tell_all(
         self, events: Sequence[Event], unless: Callable[[str], str], client: Any = None
@@ -267,6 +269,15 @@ def _is_revoked(request: Any) -> bool:
     return expires is not None and datetime.now(UTC if expires.tzinfo else None) > expires
 
 
+def _end(request: Any, result: Outcome, quick: Collection[Any]) -> tuple[int, Any, float]:
+    """End one job: by Celery's tracer, unless that has nothing to do but store the result."""
+    if request.task in quick and fast_lane.is_plain(request, result):
+        assert isinstance(result, Success)
+        if (ended := fast_lane.complete(request, result)) is not None:
+            return ended
+    return _trace(request, result)
+
+
 def _trace(request: Any, result: Outcome) -> tuple[int, Any, float]:
     """Run Celery's tracer for one job, and let no job's message harm the others."""
     try:
@@ -304,15 +315,8 @@ def _run_tracer(request: Any, result: Outcome) -> tuple[int, Any, float]:
             returned, info, _, shown = request.task.__trace__(request.id, args, kwargs, context)
         except Reject as reject:
             return 1, reject, 0.0
-    return (1, returned, 0.0) if info else (0, shown, _runtime(result))
-
-
-def _runtime(result: Outcome) -> float:
-    if not isinstance(result, Success):
-        return 0.0
-    timing = result.timing
-    spent = timing.preprocess_ms + timing.ready_ms + timing.forward_ms + timing.postprocess_ms
-    return spent / _MS
+    runtime = fast_lane.runtime_of(result) if isinstance(result, Success) else 0.0
+    return (1, returned, 0.0) if info else (0, shown, runtime)
 
 
 def _note_started(deliveries: Sequence[Delivery], now: float) -> None:
@@ -323,14 +327,16 @@ def _note_started(deliveries: Sequence[Delivery], now: float) -> None:
         request.send_event("task-started")
 
 
-def _conclude(traced: Sequence[tuple[Any, tuple[int, Any, float]]]) -> None:
-    for request, outcome_ in traced:
+def _conclude(ended: Sequence[tuple[Any, tuple[int, Any, float]]]) -> None:
+    for request, outcome_ in ended:
         _guarded(request, partial(_conclude_one, request, *outcome_))
 
 
 def _conclude_one(request: Any, failed: int, value: Any, runtime: float) -> None:
     if isinstance(value, Reject):
         request.reject(requeue=value.requeue)
+    elif isinstance(value, Returned):
+        fast_lane.conclude(request, value, runtime)
     else:
         request.on_success((failed, value, runtime))
 

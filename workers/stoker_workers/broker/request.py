@@ -88,8 +88,15 @@ class PrivateRequest(Request):
         """Describe the request for `inspect`."""
         return {**super().info(safe=True), "args": HIDDEN, "kwargs": HIDDEN}
 
+    def heard(self) -> bool:
+        """Tell whether an event of this request would be sent."""
+        eventer = self._eventer
+        return bool(eventer and eventer.enabled and self.task.send_events and eventer.hears())
+
     def send_event(self, type: str, **fields: Any) -> None:
         """Send a task event; of an exception it tells the class only."""
+        if not self.heard():
+            return
         if "exception" in fields:
             fields["exception"] = str(fields["exception"]).partition("(")[0] + "()"
         if "traceback" in fields:

@@ -46,6 +46,7 @@ class PipelineTask(Task):
 
     abstract = True
     Request = "stoker_workers.broker.request:PrivateRequest"
+    Strategy = "stoker_workers.broker.strategy:JobStrategy"
     acks_late = True
     # The arguments are checked by the task's spec, with better messages.
     typing = False

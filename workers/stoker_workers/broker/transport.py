@@ -12,6 +12,7 @@ workers share the broker. It differs in how a worker takes and returns messages:
 import json
 import logging
 import os
+from contextlib import suppress
 from math import inf
 from queue import Empty
 from time import monotonic
@@ -19,8 +20,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 import redis
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as stock
+from pydantic_core import from_json
 
 from stoker_config.servers import ANSWER_SECONDS
 from stoker_workers.broker.leases import give_back_doubted
@@ -43,6 +45,9 @@ _LOW_TURN: Final = 10
 # A delivery's tag, the list and the queue that its message came from, and its text.
 Claimed = tuple[str, str, str, Any]
 
+# What a message of JSON says of its body.
+_JSON: Final = ("application/json", "utf-8")
+
 _ledgers: dict[tuple[Any, ...], Ledger] = {}
 
 
@@ -62,10 +67,29 @@ class Poller(stock.MultiChannelPoller):
         return super().on_readable(fileno)
 
 
+class Message(virtual.Message):
+    """A message whose JSON is read quickly."""
+
+    def _decode(self) -> Any:
+        body = self.body
+        # What names a type of kombu's own is left to kombu, and so is what makes no sense.
+        if (
+            (self.content_type, self.content_encoding) == _JSON
+            and self.accept is not None
+            and _JSON[0] in self.accept
+            and isinstance(body, bytes)
+            and b'"__type__"' not in body
+        ):
+            with suppress(ValueError):
+                return from_json(body, cache_strings="keys")
+        return super()._decode()
+
+
 class Channel(stock.Channel):
     """A channel that claims by the batch."""
 
     QoS = QoS
+    Message = Message
     claim_limit = 256
     # What all tags of this worker begin with, so that its supervisor can give them back.
     worker_id = "unsupervised"
@@ -211,7 +235,7 @@ class Channel(stock.Channel):
     def _deliver_claimed(self, claimed: list[Claimed]) -> None:
         for at, (tag, _, queue, text) in enumerate(claimed):
             try:
-                message = json.loads(text)
+                message = _read(text)
                 message["properties"]["delivery_tag"] = tag
             except (ValueError, KeyError, TypeError):
                 logger.error("a message in %s is not in kombu's form; it is dropped", queue)
@@ -299,6 +323,13 @@ class Channel(stock.Channel):
         if type.startswith(_PEEK):
             return self.read_peek(type.removeprefix(_PEEK))
         return super()._poll_error(type, **options)
+
+
+def _read(text: Any) -> Any:
+    try:
+        return from_json(text, cache_strings="keys")
+    except ValueError:
+        return json.loads(text)  # knows more: halves of surrogate pairs, deeper nesting
 
 
 class Transport(stock.Transport):

@@ -5,7 +5,7 @@ Celery asks its settings anew for each result, and encodes it the long way round
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from celery.backends.redis import RedisBackend
 from celery.states import SUCCESS
@@ -17,7 +17,7 @@ class QuickBackend(RedisBackend):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Whether results say nothing of their jobs, and their times are in UTC.
-        self._plain = not self.app.conf.result_extended and str(self.app.timezone) == "UTC"
+        self.plain = not self.app.conf.result_extended and str(self.app.timezone) == "UTC"
 
     def get_key_for_task(self, task_id: Any, key: Any = "") -> Any:
         """Name a result's key."""
@@ -29,7 +29,7 @@ class QuickBackend(RedisBackend):
         """Write a result; what JSON alone cannot, such as a date, is left to kombu."""
         if self.serializer == "json":
             try:
-                return json.dumps(data, default=_as_json)
+                return _dumps(data)
             except (TypeError, ValueError):
                 pass
         return super().encode(data)
@@ -43,7 +43,7 @@ class QuickBackend(RedisBackend):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        if not self._plain or args or kwargs or state != SUCCESS or request is None:
+        if not self.plain or args or kwargs or state != SUCCESS or request is None:
             return super()._get_result_meta(result, state, traceback, request, *args, **kwargs)
         meta = {
             "status": state,
@@ -64,3 +64,7 @@ def _as_json(value: Any) -> Any:
     if write is None:
         raise TypeError
     return write()
+
+
+# Made once: `json.dumps` makes an encoder for each value.
+_dumps: Final = json.JSONEncoder(default=_as_json).encode
