@@ -97,8 +97,8 @@ class AnyToAnyParameters(ImageTextToTextParameters):
     """What the any-to-any pipeline takes, and one setting of Stoker's own.
 
     Attributes:
-        generation_mode: What to make: `text` if it is not given; `image` or `audio` for models
-            that can.
+        generation_mode: What to make: `text` if it is not given; `image` by Janus, and `audio` by
+            Qwen-Omni, whose sounds no test has heard.
     """
 
     generation_mode: Literal["text", "image", "audio"] | None = None

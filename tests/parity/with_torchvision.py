@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import transformers
 
 from stoker import Client, Success
 from stoker_tasks.catalog import find
@@ -10,9 +12,10 @@ from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ArtifactData, ModelKey, Output
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
-from tests.parity.batched import check, compare, jobs_of, run_batched
+from tests.parity.batched import check, compare, jobs_of, run_batched, with_contents
 from tests.parity.cases import CASES, multimodal, regions
 from tests.parity.cases.case import Case
+from tests.parity.images import alike
 from tests.parity.test_mutations import OneJobsParameters, RowsPermuted, differs
 from tests.support.worker import model_worker
 from tests.tiny.fixture import TinyModel
@@ -67,6 +70,44 @@ def test_films_are_seen_frame_by_frame(tiny: TinyModel) -> None:
         ((output,), _) = run_batched(talk, [job])
         answers.append(output.value[0]["generated_text"])
     assert answers[0] != answers[1]
+
+
+PAINT = {"generation_mode": "image", "generate_kwargs": {"do_sample": False}}
+
+
+def test_images_that_a_model_makes(tiny: TinyModel) -> None:
+    # Not by the pipeline: what it turns them into pictures with fails where torchvision is.
+    folder = tiny("janus")
+    model = load(ModelKey("any-to-any", folder), find_device("cpu"))
+    texts = ["a cat", "the quick brown fox jumps over the lazy dog"]
+    outputs, _ = run_batched(model, jobs_of("any-to-any", [(text, PAINT) for text in texts]))
+
+    judge = transformers.JanusForConditionalGeneration.from_pretrained(folder)
+    look = transformers.JanusImageProcessorPil.from_pretrained(folder)
+    read = transformers.AutoProcessor.from_pretrained(folder)
+    for text, output in zip(texts, outputs, strict=True):
+        asked = read(text=text, generation_mode="image", return_tensors="pt")
+        tokens = judge.generate(**asked, generation_mode="image", do_sample=False)
+        painted = list(judge.decode_image_tokens(tokens).detach().permute(0, 3, 1, 2))
+        [wanted] = look.postprocess(painted, return_tensors="PIL.Image.Image")["pixel_values"]
+        [found] = with_contents(output)
+        assert alike(found["generated_image"], wanted)
+        assert np.ptp(np.asarray(wanted)) > 0
+
+
+def test_an_image_that_nobody_waits_for_is_not_made(tiny: TinyModel) -> None:
+    model = load(ModelKey("any-to-any", tiny("janus")), find_device("cpu"))
+    [chunk] = model.preprocess(
+        make_job("any-to-any", {"inputs": "a cat", "parameters": PAINT}), {}
+    ).chunks
+    looked: list[bool] = []
+
+    def ended() -> list[bool]:
+        looked.append(len(looked) == 3)
+        return looked[-1:]
+
+    assert len(model.forward([chunk], ended)) == 1
+    assert len(looked) == 4
 
 
 # -- through a worker --------------------------------------------------------------------------

@@ -123,6 +123,51 @@ def qwen2_audio() -> list[Any]:
     return [_ending(model, tokenizer), processor]
 
 
+def janus() -> list[Any]:
+    """Looks at images as 16 tokens, and makes some of 8 by 8 points; needs torchvision."""
+    names = {"image_token": "<image>", "boi_token": "<image_begins>", "eoi_token": "<image_ends>"}
+    tokenizer = _chat([*names.values()], extra_special_tokens=names, bos_token="<|endoftext|>")
+    eye = t.JanusVisionConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        mlp_ratio=2.0,
+        image_size=32,
+        patch_size=8,
+        projection_dim=32,
+        num_image_tokens=16,
+        initializer_range=0.3,
+    )
+    brush = t.JanusVQVAEConfig(
+        num_embeddings=32,
+        latent_channels=32,
+        base_channels=32,
+        channel_multiplier=[1, 1],
+        num_res_blocks=1,
+        projection_dim=32,
+        image_token_embed_dim=32,
+    )
+    config = t.JanusConfig(
+        text_config=_text(t.LlamaConfig, tokenizer).to_dict(),
+        vision_config=eye.to_dict(),
+        vq_config=brush.to_dict(),
+        image_token_id=tokenizer.image_token_id,
+        tie_word_embeddings=False,
+    )
+    model = t.JanusForConditionalGeneration(config)
+    model.generation_config = t.GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        generation_kwargs={"boi_token_id": tokenizer.boi_token_id},
+    )
+    processor = t.JanusProcessor(
+        image_processor=t.JanusImageProcessorPil(size={"height": 32, "width": 32}, min_size=8),
+        tokenizer=tokenizer,
+        chat_template=TEMPLATE,
+        num_image_tokens=16,
+    )
+    return [_ending(model, tokenizer), processor]
+
+
 def blip_talker() -> list[Any]:
     """Writes in a way of its own, and knows no chats."""
     tokenizer = tokens.words()
@@ -173,4 +218,4 @@ def qwen2_vl() -> list[Any]:
     return [_ending(model, tokenizer), processor]
 
 
-BUILDERS = (llava, qwen2_audio, blip_talker, qwen2_vl)
+BUILDERS = (llava, qwen2_audio, blip_talker, qwen2_vl, janus)

@@ -142,4 +142,14 @@ SEEN = (
         ],
         forwards=1,
     ),
+    Case(
+        "any-to-any-by-a-model-that-paints",
+        "any-to-any",
+        "janus",
+        [
+            (ask("image", ONE, SHORT), greedy(8)),
+            (ask("image", TWO, LONG), greedy(9, return_full_text=False)),
+        ],
+        forwards=2,
+    ),
 )

@@ -91,11 +91,16 @@ def test_films_and_sounds_are_decoded_as_their_model_wants_them() -> None:
 def test_a_sound_that_a_model_makes_becomes_one_where_its_rate_is_known() -> None:
     talker = object.__new__(AnyTalker)
     samples = torch.zeros(1, 20)
-    talker._model = SimpleNamespace(config=SimpleNamespace(sampling_rate=None))
+    config = SimpleNamespace(model_type="another", sampling_rate=None)
+    talker._model = SimpleNamespace(config=config)
     assert talker._made("generated_audio", samples) is samples
-    codec = SimpleNamespace(sampling_rate=24_000)
-    talker._model = SimpleNamespace(config=SimpleNamespace(codec_config=codec))
-    made = talker._made("generated_audio", samples)
-    assert isinstance(made, Sound)
-    assert made.rate == 24_000
-    assert np.array_equal(made.samples, np.zeros(20))
+    codec = SimpleNamespace(sampling_rate=16_000)
+    for config, rate in (
+        (SimpleNamespace(model_type="another", codec_config=codec), 16_000),
+        (SimpleNamespace(model_type="qwen2_5_omni"), 24_000),
+    ):
+        talker._model = SimpleNamespace(config=config)
+        made = talker._made("generated_audio", samples)
+        assert isinstance(made, Sound)
+        assert made.rate == rate
+        assert np.array_equal(made.samples, np.zeros(20))

@@ -7,17 +7,19 @@ from uuid import uuid4
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import GenerationMixin
 from transformers.pipelines import any_to_any
 from transformers.utils.chat_template_utils import Chat
 
+from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_tasks.media import Media
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.chats import is_chat
 from stoker_workers.models.adapters.generation import TextGenerator
-from stoker_workers.models.adapters.halting import halting
+from stoker_workers.models.adapters.halting import Halted, halting, steppers, watching
 from stoker_workers.models.adapters.reading import Reading, reading_of
 from stoker_workers.models.containers import count_frames, decode_film
 from stoker_workers.models.media import decode_image, decode_sound, read_bytes
@@ -26,6 +28,10 @@ from stoker_workers.models.outputs import Sound
 _FRAMES: Final = 16
 # Beside the tokens and their mask, what has a place for each token.
 _BY_TOKEN: Final = ("token_type_ids", "mm_token_type_ids")
+# What is known of how others decode the images that they write.
+_PAINTERS: Final = frozenset({"janus"})
+# Samples per second of the sounds of models whose files do not say it: their authors' examples do.
+_SPEAKERS: Final = {"qwen2_5_omni": 24_000, "qwen3_omni_moe": 24_000}
 _ROLES: Final = ("images", "audio", "videos")
 
 
@@ -85,10 +91,15 @@ class ImageTalker(TextGenerator):
 
     def _rows(self, value: Any, job: Job, stages: Stages) -> Iterable[Row]:
         prompt: _Prompt = value
+        wanted: dict[str, Any] = {}
         if prompt.films:
             # Their frames are chosen already.
-            settings = {**stages.preprocess, "processor_kwargs": {"do_sample_frames": False}}
-            stages = replace(stages, preprocess=settings)
+            wanted["do_sample_frames"] = False
+        if stages.forward["mode"] == "image":
+            # The prompt ends with where an image begins: the pipeline forgets to say so.
+            wanted["generation_mode"] = "image"
+        if wanted:
+            stages = replace(stages, preprocess={**stages.preprocess, "processor_kwargs": wanted})
         for made in self._preprocessed(prompt.whole, stages):
             tensors = {n: each for n, each in made.items() if isinstance(each, torch.Tensor)}
             tokens = tensors.pop("input_ids")
@@ -123,14 +134,32 @@ class ImageTalker(TextGenerator):
         if parameters["stops"] is not None:
             settings |= {"stop_strings": parameters["stops"], "tokenizer": self._stop_tokenizer}
         if parameters["mode"] != "text":
-            settings["generation_mode"] = parameters["mode"]
-        else:
-            settings["stopping_criteria"] = halting(self._ended, 1)
+            return [self._other(inputs, {**settings, "generation_mode": parameters["mode"]})]
+        settings["stopping_criteria"] = halting(self._ended, 1)
+        made = self._made_of(inputs, settings)
+        return [{"generated_sequence": made.cpu() if isinstance(made, torch.Tensor) else made}]
+
+    def _made_of(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Any:
         with refusing_settings():
-            made = self._pipeline._forward(
+            return self._pipeline._forward(
                 {**self._to_device(inputs), "text": ""}, generate_kwargs=settings
             )["generated_sequence"]
-        return [{"generated_sequence": made.cpu() if isinstance(made, torch.Tensor) else made}]
+
+    def _other(
+        self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Make something else than text; models step towards it in ways of their own."""
+        try:
+            with watching([*steppers(self._model), self._model.get_decoder()], self._ended):
+                made = self._made_of(inputs, settings)
+        except Halted:
+            return {}
+        if settings["generation_mode"] == "image":
+            return {"pixels": self._model.decode_image_tokens(made).float().cpu()}
+        # A model that speaks gives its words, too.
+        parts = made if isinstance(made, tuple) else (made,)
+        here = tuple(each.cpu() if isinstance(each, torch.Tensor) else each for each in parts)
+        return {"generated_sequence": here if isinstance(made, tuple) else here[0]}
 
     def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
         records = self._pipeline.postprocess(rows[0], **parameters)
@@ -149,9 +178,33 @@ class AnyTalker(ImageTalker):
 
     chat = any_to_any.Chat
 
+    def _stages(self, job: Job) -> Stages:
+        stages = super()._stages(job)
+        kind = self._model.config.model_type
+        if stages.forward["mode"] == "image" and kind not in _PAINTERS:
+            raise InvalidInput(
+                f"generation_mode: a {kind} model makes no images here; "
+                f"{' and '.join(sorted(_PAINTERS))} models do",
+                {"model_type": kind},
+            )
+        return stages
+
+    def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
+        [row] = rows
+        if "pixels" not in row:
+            return super()._finish(rows, job, parameters)
+        # transformers' own processor fails at this where torchvision is, which its pipeline needs.
+        look = self._pipeline.processor.image_processor
+        mean, deviation = torch.tensor(look.image_mean), torch.tensor(look.image_std)
+        values = (row["pixels"] * deviation + mean) / look.rescale_factor
+        images = values.clip(0, 255).to(torch.uint8).numpy()
+        return [{"generated_image": Image.fromarray(each)} for each in images]
+
     def _made(self, name: str, value: Any) -> Any:
         config = self._model.config
-        rate = getattr(getattr(config, "codec_config", None) or config, "sampling_rate", None)
+        rate = _SPEAKERS.get(config.model_type) or getattr(
+            getattr(config, "codec_config", None) or config, "sampling_rate", None
+        )
         if name != "generated_audio" or rate is None:
             return value
         samples = value.float().cpu().numpy() if isinstance(value, torch.Tensor) else value
