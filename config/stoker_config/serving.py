@@ -54,6 +54,7 @@ class Serving:
         ready: Whether it takes jobs already.
         meter: What its device has done since its start: batches, rows, tokens and padded tokens,
             seconds busy, and seconds idle though a job was ready.
+        ailing: What is not well with it though it works; "" if nothing is.
     """
 
     worker: str
@@ -66,6 +67,7 @@ class Serving:
     states: tuple[ModelState, ...] = ()
     ready: bool = True
     meter: dict[str, float] = field(default_factory=dict)
+    ailing: str = ""
 
 
 class Registry:

@@ -3,14 +3,16 @@
 Its inputs are texts; a row's length is the number of its words. What it gives has the shape of
 its task: the text stands in it as a label, a filled mask or a continued text. Words steer it:
 `sleep=0.5` makes the forward pass take that long, `steps=0.5` as well, in small steps between which
-a row may end, `fail` makes it raise, `oom=3` makes it run out
-of memory in a batch of more than three rows, `kill` ends the process, `fault` loses the device,
-`bad` is refused by preprocessing, `draw=9` gives a picture of nine bytes as an artifact.
+a row may end, `fail` makes it raise, `oom=3` makes it run out of memory in a batch of more than
+three rows, `kill` ends the process, `fault` loses the device, `exit=STAGE` calls `sys.exit()` in
+that stage, `bad` is refused by preprocessing, `draw=9` gives a picture of nine bytes as an
+artifact.
 """
 
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -59,6 +61,7 @@ class FakeModel:
 
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         texts = job.inputs if isinstance(job.inputs, list) else [job.inputs]
+        _exit_in("preprocess", texts)
         if any("bad" in text.split() for text in texts):
             raise InvalidInput("the word bad is not taken")
         return Prepared([Chunk({"text": text}, max(1, len(text.split()))) for text in texts])
@@ -70,6 +73,7 @@ class FakeModel:
         for seconds in re.findall(r"sleep=([\d.]+)", words):
             time.sleep(float(seconds))
         self.steps += _walk(texts, ended)
+        _exit_in("forward", texts)
         if "fault" in words.split():
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if "kill" in words.split():
@@ -82,6 +86,7 @@ class FakeModel:
         return texts
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
+        _exit_in("postprocess", outputs)
         drawn = re.search(r"draw=(\d+)", " ".join(outputs))
         if drawn:
             picture = ArtifactData(new_uri(), "image/png", b"p" * int(drawn[1]))
@@ -91,6 +96,11 @@ class FakeModel:
         if isinstance(job.inputs, list):
             return Output([[shape(text)] * count for text in outputs])
         return Output([shape(text) for text in outputs] * count)
+
+
+def _exit_in(stage: str, texts: Sequence[str]) -> None:
+    if any(f"exit={stage}" in text.split() for text in texts):
+        sys.exit(f"as a pipeline of somebody's own may, in {stage}")
 
 
 def _walk(texts: Sequence[str], ended: Ended | None) -> list[str]:

@@ -109,7 +109,7 @@ def test_a_lost_device_ends_the_process_and_the_guilty_job_is_given_up(
     assert [isinstance(each, Success) for each in results] == [True, True, False, True]
     assert isinstance(results[2], Failure)
     assert results[2].error == "poison"
-    assert "this worker ends: stoker-forward ended" in supervised.lines()
+    assert "this worker ends: the stage forward ended" in supervised.lines()
     assert "is started again" in supervised.lines()
 
 

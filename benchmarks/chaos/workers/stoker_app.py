@@ -44,6 +44,7 @@ class MarkedOutlet:
         self.canceled = outlet.canceled
         self.abandoned = outlet.abandoned
         self.dropped = outlet.dropped
+        self.returned = outlet.returned
 
     def started(self, deliveries: Sequence[Delivery]) -> None:
         """Count the runs."""

@@ -43,6 +43,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
                 worker=worker.worker,
                 device=worker.device,
                 pools=list(worker.pools),
+                ailing=worker.ailing,
                 **asdict(state),
             )
         return
@@ -131,6 +132,8 @@ def _print_worker(worker: Serving) -> None:
     state = "" if worker.ready else ", starting"
     pools = ", ".join(worker.pools)
     console.print(f"{worker.worker} on {worker.device}, pool {pools}{state}", markup=False)
+    if worker.ailing:
+        console.print(f"  not well: {worker.ailing}", markup=False, style="red")
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(worker.states))
     for title in ("model", "task", "state", "memory", "last use"):
         table.add_column(title, no_wrap=title != "state")

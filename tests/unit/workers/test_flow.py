@@ -50,6 +50,7 @@ class Told:
         self.unwanted: set[str] = set()
         self.withdrawn: set[str] = set()
         self.died: dict[str, int] = {}
+        self.back: list[tuple[list[str], list[str], bool]] = []
         self.broken = False
 
     def now(self) -> float:
@@ -58,8 +59,13 @@ class Told:
     def canceled(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         return [each for each in deliveries if each.id in self.withdrawn]
 
-    def deaths(self, delivery: Delivery) -> int:
-        return self.died.get(delivery.id, 0)
+    def deaths(self, delivery: Delivery) -> int | None:
+        return self.died.get(delivery.id)
+
+    def returned(
+        self, deliveries: Sequence[Delivery], suspects: Sequence[Delivery], *, guilty: bool
+    ) -> None:
+        self.back += [([each.id for each in deliveries], [each.id for each in suspects], guilty)]
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         return [each for each in deliveries if each.id in self.unwanted]

@@ -79,6 +79,20 @@ def give_back_doubted(ledger: Ledger, queues_of: QueuesOf) -> int:
     return done
 
 
+def give_back_marked(ledger: Ledger, tags: Sequence[str], queues_of: QueuesOf) -> None:
+    """Give back deliveries that this process holds, marked as delivered before.
+
+    Args:
+        ledger: Of this process.
+        tags: The deliveries.
+        queues_of: Gives the queues that an exchange routes a key to.
+    """
+    texts = ledger.client.hmget(ledger.table, tags)
+    held = {tag: text for tag, text in zip(tags, texts, strict=True) if text is not None}
+    _give_back(ledger, held, queues_of)
+    ledger.acknowledged(tags)
+
+
 def _give_back(ledger: Ledger, held: Mapping[str, bytes], queues_of: QueuesOf) -> int:
     messages = []
     for tag, text in held.items():

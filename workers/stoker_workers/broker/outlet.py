@@ -32,6 +32,7 @@ from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.kept import keep_messages
 from stoker_workers.broker.ledger import Ledger, ledger_of
 from stoker_workers.broker.request import TIMES, custom_headers
+from stoker_workers.broker.returning import give_back_marked, suspect
 from stoker_workers.broker.tasks import Returned, outcome
 from stoker_workers.engine.delivery import Delivery, Outcome
 from stoker_workers.engine.faults import log_fault
@@ -51,7 +52,7 @@ if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then
     redis.call('EXPIRE', KEYS[i], ARGV[2])
   end
 end
-return {tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(redis.call('GET', KEYS[3]) or '0')}
+return {tonumber(redis.call('GET', KEYS[2]) or '-1'), tonumber(redis.call('GET', KEYS[3]) or '0')}
 """
 
 
@@ -80,14 +81,14 @@ class CeleryOutlet:
         """Give seconds since the epoch by the server's clock."""
         return self._clock.now()
 
-    def deaths(self, delivery: Delivery) -> int:
-        """Count the workers that died while they ran this redelivered job."""
+    def deaths(self, delivery: Delivery) -> int | None:
+        """Count the deaths that this redelivered job may have caused; None if unsuspected."""
         deaths, starts = self._count_death(
             keys=[keys.RUNNING, keys.deaths(delivery.id), keys.starts(delivery.id)],
             args=[delivery.id, COUNT_SECONDS],
         )
         delivery.handle.starts = max(delivery.handle.starts, int(starts))
-        return int(deaths)
+        return int(deaths) if deaths >= 0 else None
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Pick what was canceled, revoked or has expired; mark the others as running."""
@@ -120,6 +121,15 @@ class CeleryOutlet:
         self._forget(deliveries)
         self._let_keys_lapse(deliveries)
         self._calls.put(partial(_conclude_revoked, deliveries))
+
+    def returned(
+        self, deliveries: Sequence[Delivery], suspects: Sequence[Delivery], *, guilty: bool
+    ) -> None:
+        """Give deliveries back at once: a stage died of them."""
+        self._forget(deliveries, queued=False)
+        count_starts(self._client, [each.id for each in deliveries if each.handle.started_at])
+        suspect(self._client, [each.id for each in suspects], COUNT_SECONDS, guilty=guilty)
+        self._calls.put(partial(give_back_marked, [each.handle for each in deliveries]))
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         """Run Celery's tracer for each outcome, then store all and acknowledge them."""

@@ -106,6 +106,7 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             self.announcer = Announcer(Registry(self.quick), lambda: self.serving(worker))
             self.ready = False
             commands.attach(worker, self.engine.control)
+            self.engine.flow.listen(self.announcer.again)
             if self.engine.control is not None:
                 self.engine.control.listen(self.announcer.again)
             worker.process_task = Intake(
@@ -182,6 +183,7 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 states=self.engine.control.states() if self.engine.control else (),
                 ready=self.ready,
                 meter=self.engine.flow.meter.read(),
+                ailing=self.engine.flow.ailing(),
             )
 
     return EngineStep

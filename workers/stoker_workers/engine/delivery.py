@@ -50,8 +50,11 @@ class Outlet(Protocol):
     def now(self) -> float:
         """Give seconds since the epoch by the clock that producers and workers share."""
 
-    def deaths(self, delivery: Delivery) -> int:
-        """Count the workers that died while they ran this redelivered job."""
+    def deaths(self, delivery: Delivery) -> int | None:
+        """Count the deaths that this redelivered job may have caused; None if nobody suspects it.
+
+        A worker's death, or that of one of its stages.
+        """
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Pick those that nobody waits for any more: canceled, revoked or expired."""
@@ -67,6 +70,17 @@ class Outlet(Protocol):
 
     def dropped(self, deliveries: Sequence[Delivery]) -> None:
         """Conclude deliveries that `abandoned` or `canceled` picked; they have no result."""
+
+    def returned(
+        self, deliveries: Sequence[Delivery], suspects: Sequence[Delivery], *, guilty: bool
+    ) -> None:
+        """Give deliveries back to the queue at once: a stage of this worker died of them.
+
+        Args:
+            deliveries: They are marked as delivered before.
+            suspects: Those of them that are to share no forward pass from now on.
+            guilty: Whether the suspects have caused it for certain.
+        """
 
 
 @dataclass(slots=True, eq=False)

@@ -13,6 +13,7 @@ from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.line import Done, Line
 from stoker_workers.engine.outputs import Placed
 from stoker_workers.engine.payloads import Payloads
+from stoker_workers.engine.stage import Lost
 
 logger = logging.getLogger(__name__)
 
@@ -34,30 +35,48 @@ class Finishing:
         self._outputs = payloads.outputs
         self._cached = payloads.cached
         self._outlet = outlet
+        self._hand: list[Work] = []
+        self._at: Work | None = None
 
     def next(self) -> bool:
         """Hand on the outcomes that have gathered; False at the end of the line."""
-        bunch, end = _gather(self._line.done)
-        # All of them are on their way to the store before one is waited for, and those that need no
-        # store do not wait for it.
-        placing = [(work, self._postprocess(work)) for work in bunch]
-        self._finish([each for each in placing if not isinstance(each[1], Future)])
-        self._finish([each for each in placing if isinstance(each[1], Future)])
-        if isinstance(end, threading.Event):
-            end.set()
+        self._hand, end = _gather(self._line.done)
+        try:
+            # All of them are on their way to the store before one is waited for, and those that
+            # need no store do not wait for it.
+            placing = [(work, self._postprocess(work)) for work in self._hand]
+            self._finish([each for each in placing if not isinstance(each[1], Future)])
+            self._finish([each for each in placing if isinstance(each[1], Future)])
+        except BaseException:
+            if end is None:  # for this stage's next life
+                self._line.done.put(None)
+            raise
+        finally:
+            if isinstance(end, threading.Event):
+                end.set()
         return end is not None
+
+    def lost(self) -> Lost:
+        """Say what was in hand when `next` was left by an exception."""
+        hand, self._hand = self._hand, []
+        at, self._at = self._at, None
+        return Lost(hand, [at] if at in hand else hand)
 
     def _finish(self, placing: Sequence[tuple[Work, _Placing]]) -> None:
         if not placing:
             return
         outcomes = [(work.delivery, self._outcome(work, placed)) for work, placed in placing]
+        self._at = None  # from here on, no single one
         try:
             self._outlet.finished(outcomes)
         except Exception as error:  # noqa: BLE001 - unacknowledged, so it is delivered again
             log_fault(logger, "outcomes could not be stored; they are delivered again", error)
+        ended = {id(work) for work, _ in placing}
+        self._hand = [work for work in self._hand if id(work) not in ended]
 
     def _postprocess(self, work: Work) -> _Placing:
         """Make a job's output, and begin to put it where it belongs."""
+        self._at = work
         if work.error is not None:
             return work.error
         assert work.job is not None

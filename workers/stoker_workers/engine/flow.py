@@ -2,14 +2,13 @@
 
 Three threads, one for each stage, so that tokenising, the forward pass and storing overlap. Bad
 input fails in the first stage, alone; the second owns the device; the third hands outcomes on in
-bunches, as large as have gathered.
+bunches, as large as have gathered. A thread that dies is started again, and its jobs go back.
 """
 
-import threading
 import time
 from collections.abc import Callable
 
-from stoker_tasks.errors import StokerError
+from stoker_tasks.errors import Internal, StokerError
 from stoker_workers.engine.batcher import Batcher
 from stoker_workers.engine.delivery import Delivery, Outlet, Work
 from stoker_workers.engine.finishing import Finishing
@@ -19,6 +18,7 @@ from stoker_workers.engine.model import ModelKey
 from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.preparing import Models, Preparing
 from stoker_workers.engine.running import Running
+from stoker_workers.engine.stage import Lost, Stage
 from stoker_workers.engine.window import Budget
 
 
@@ -48,19 +48,25 @@ class Flow:
         self._line = Line(Batcher(budget_of))
         self._preparing = Preparing(self._line, models, payloads, outlet)
         self._running = Running(self._line, outlet, self.meter, overflowed)
-        self._threads = [
-            threading.Thread(target=_loop, args=(stage,), name=f"stoker-{name}", daemon=True)
-            for name, stage in (
-                ("preprocess", self._preparing.next),
-                ("forward", self._running.next),
-                ("postprocess", Finishing(self._line, payloads, outlet).next),
+        self._outlet = outlet
+        self._changed: Callable[[], None] = lambda: None
+        self._stages = [
+            Stage(name, step, self._give_back, lambda: self._changed())
+            for name, step in (
+                ("preprocess", Preparing(self._line, models, payloads, outlet)),
+                ("forward", self._running),
+                ("postprocess", Finishing(self._line, payloads, outlet)),
             )
         ]
 
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Have a call made whenever a stage has died."""
+        self._changed = changed
+
     def start(self) -> None:
         """Start the three stages."""
-        for thread in self._threads:
-            thread.start()
+        for stage in self._stages:
+            stage.start()
 
     def accept(self, delivery: Delivery) -> None:
         """Take a delivery in. Never blocks; whatever comes of it is told to the outlet."""
@@ -81,7 +87,7 @@ class Flow:
             Whether all stages ended in time. Deliveries of which the outlet was not told
             anything are to be given back to the queue.
         """
-        preprocess, forward, postprocess = self._threads
+        preprocess, forward, postprocess = self._stages
         deadline = time.monotonic() + timeout
         self._line.stop()
         self._preparing.stop()
@@ -90,7 +96,7 @@ class Flow:
         self._line.done.put(None)
         postprocess.join(min(settle, max(0.0, deadline - time.monotonic())))
         preprocess.join(min(settle, max(0.0, deadline - time.monotonic())))
-        return not any(thread.is_alive() for thread in self._threads)
+        return all(stage.has_ended() for stage in self._stages)
 
     def interrupted(self) -> list[Delivery]:
         """List the jobs that were begun and are not finished: after `stop`, rows of them wait."""
@@ -105,12 +111,24 @@ class Flow:
         since = self._running.busy_since
         if since is not None and time.monotonic() - since > hang_seconds:
             return f"a batch has run for more than {hang_seconds:.0f} s"
-        dead = [thread.name for thread in self._threads if not thread.is_alive()]
-        if dead and not self._line.stopping.is_set():
-            return f"{', '.join(dead)} ended"
+        ended = [stage.name for stage in self._stages if stage.has_ended()]
+        if ended and not self._line.stopping.is_set():
+            return f"the stage {', '.join(ended)} ended"
         return None
 
+    def ailing(self) -> str:
+        """Say what is not well though it works; "" if nothing is."""
+        died = {stage.name: count for stage in self._stages if (count := stage.deaths())}
+        return "; ".join(
+            f"the stage {name} died {count} times within a minute" for name, count in died.items()
+        )
 
-def _loop(stage: Callable[[], bool]) -> None:
-    while stage():
-        pass
+    def _give_back(self, lost: Lost) -> None:
+        for work in lost.works:
+            # Rows of it that wait must not run here, nor what it waits for bring it back.
+            work.error = Internal("the job went back to its queue")
+            self._line.begun.pop(work, None)
+        if lost.works:
+            guilty = len(lost.suspects) == 1
+            suspects = [work.delivery for work in lost.suspects]
+            self._outlet.returned([work.delivery for work in lost.works], suspects, guilty=guilty)

@@ -23,6 +23,7 @@ from stoker_workers.engine.inputs import STORE
 from stoker_workers.engine.line import Line
 from stoker_workers.engine.model import ModelKey, Output, WarmModel
 from stoker_workers.engine.payloads import Payloads
+from stoker_workers.engine.stage import Lost
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +76,18 @@ class Preparing:
         self._retention = payloads.outputs.retention
         self._outlet = outlet
         self._fetching = Fetching(wide={STORE: _OF_STORE})
+        self._hand: Work | None = None
 
     def next(self) -> bool:
         """Take one job in; False at the end of the line."""
         work = self._line.inbox.get()
         if work is None or self._line.stopping.is_set():
             return False
+        self._hand = work
         try:
-            self._preprocess(work)
+            # It may have gone back to the queue while it waited for its files or its model.
+            if work.error is None:
+                self._preprocess(work)
         except StokerError as error:
             self._line.fail(work, error)
         except RecursionError:
@@ -92,11 +97,20 @@ class Preparing:
             self._line.fail(
                 work, Internal(f"preprocessing failed: {type(error).__name__}: {error}")
             )
+        self._hand = None
         return True
 
     def stop(self) -> None:
         """Begin to fetch nothing more."""
         self._fetching.stop()
+
+    def lost(self) -> Lost:
+        """Say what was in hand when `next` was left by an exception."""
+        work, self._hand = self._hand, None
+        if work is None or work.error is not None:
+            return Lost()
+        self._let_go(work)
+        return Lost([work], [work])
 
     def _preprocess(self, work: Work) -> None:
         if work.job is None and not self._read(work):
@@ -197,10 +211,10 @@ class Preparing:
 
     def _is_suspect(self, delivery: Delivery) -> bool:
         deaths = self._outlet.deaths(delivery)
-        if deaths >= _DEATHS:
+        if deaths is not None and deaths >= _DEATHS:
             raise Poison(
                 f"{deaths} workers died while they ran this job; it is kept as a dead letter for "
                 "an operator to look at",
                 {"deaths": deaths},
             )
-        return deaths > 0
+        return deaths is not None

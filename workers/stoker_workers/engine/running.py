@@ -13,6 +13,7 @@ from stoker_workers.engine.forward import DeviceFault, Pass, run
 from stoker_workers.engine.line import Line
 from stoker_workers.engine.meter import Meter
 from stoker_workers.engine.model import ModelKey
+from stoker_workers.engine.stage import Lost
 from stoker_workers.engine.window import Batch, Row
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Running:
         self._overflowed = overflowed
         self.busy_since: float | None = None
         self._looked = 0.0
+        self._hand: list[Work] = []
 
     def next(self) -> bool:
         """Run one batch; False at the end of the line, or of the device."""
@@ -54,6 +56,7 @@ class Running:
         if batch is None:
             return False
         rows = batch.rows
+        self._hand = _works(rows)
         try:
             if rows[0].work.alone:
                 self._settle()
@@ -72,7 +75,15 @@ class Running:
                     self._line.fail(
                         work, Internal(f"a batch failed: {type(error).__name__}: {error}")
                     )
+        self._hand = []
         return True
+
+    def lost(self) -> Lost:
+        """Say what was in hand when `next` was left by an exception."""
+        works, self._hand = self._hand, []
+        # One that a first half of the batch completed is on its way already.
+        left = [work for work in works if work.missing and work.error is None]
+        return Lost(left, left)
 
     def _settle(self) -> None:
         """Wait until all that has run is stored: a suspect may take this process down with it."""

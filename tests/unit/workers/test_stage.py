@@ -1,0 +1,98 @@
+"""Stages whose threads die: their jobs go back, they start again, and a broken worker ends."""
+
+import pytest
+
+from stoker_tasks.result import Success
+from stoker_workers.engine import stage
+from stoker_workers.engine.flow import Flow
+from stoker_workers.engine.window import Budget
+from tests.doubles.model import FakeModels
+from tests.doubles.store import payloads
+from tests.support.until import until
+from tests.unit.workers.test_flow import Told, delivery, running
+
+
+@pytest.mark.parametrize("name", ["preprocess", "forward", "postprocess"])
+def test_a_stage_that_dies_gives_its_job_back_and_goes_on(name: str) -> None:
+    told, changed = Told(), []
+    with running(told) as flow:
+        flow.listen(lambda: changed.append(flow.ailing()))
+        flow.accept(delivery(f"exit={name}"))
+        until(lambda: bool(told.back))
+        flow.accept(delivery("after"))
+        until(lambda: "after" in told.outcomes)
+
+        assert told.back == [([f"exit={name}"], [f"exit={name}"], True)]
+        assert flow.trouble(60) is None
+        assert flow.ailing() == changed[0] == f"the stage {name} died 1 times within a minute"
+
+    assert isinstance(told.outcomes["after"], Success)
+    assert flow.interrupted() == []
+
+
+def test_of_a_batch_all_are_suspects_and_none_is_guilty() -> None:
+    told, models = Told(), FakeModels()
+    with running(told, models) as flow:
+        flow.accept(delivery("sleep=0.3"))
+        until(lambda: bool(told.begun))
+        words = ["one", "exit=forward", "two"]
+        for each in words:
+            flow.accept(delivery(each))
+        until(lambda: bool(told.back))
+
+    [(back, suspects, guilty)] = told.back
+    assert sorted(back) == sorted(suspects) == sorted(words)
+    assert not guilty
+
+
+def test_of_a_bunch_the_one_that_was_made_ready_is_guilty() -> None:
+    told = Told()
+    with running(told) as flow:
+        flow.accept(delivery("sleep=0.3"))
+        until(lambda: bool(told.begun))
+        words = ["one", "exit=postprocess", "two"]
+        for each in words:
+            flow.accept(delivery(each))
+        until(lambda: bool(told.back))
+
+    [(back, suspects, guilty)] = told.back
+    assert (suspects, guilty) == (["exit=postprocess"], True)
+    assert {*back, *told.outcomes} == {"sleep=0.3", *words}
+
+
+def test_a_stage_that_dies_again_and_again_is_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "_LONGEST_PAUSE", 0.01)
+    told = Told()
+    flow = Flow(FakeModels(), payloads(), told, lambda _: Budget(tokens=1024))
+    flow.start()
+    for at in range(8):
+        assert flow.trouble(60) is None
+        flow.accept(delivery(f"exit=preprocess {at}"))
+        until(lambda count=at + 1: len(told.back) == count)  # type: ignore[misc]
+
+    until(lambda: flow.trouble(60) == "the stage preprocess ended")
+    flow.stop(1)
+
+
+def test_jobs_that_cannot_go_back_end_the_worker() -> None:
+    class Away(Told):
+        def returned(self, *_: object, **__: object) -> None:
+            raise ConnectionError("the server is away")
+
+    flow = Flow(FakeModels(), payloads(), Away(), lambda _: Budget(tokens=1024))
+    flow.start()
+    flow.accept(delivery("exit=forward"))
+
+    until(lambda: flow.trouble(60) == "the stage forward ended")
+    flow.stop(1)
+
+
+def test_a_lost_device_ends_the_worker_at_once() -> None:
+    told = Told()
+    flow = Flow(FakeModels(), payloads(), told, lambda _: Budget(tokens=1024))
+    flow.start()
+    flow.accept(delivery("fault"))
+
+    until(lambda: flow.trouble(60) == "the stage forward ended")
+    assert told.back == []
+    flow.stop(1)

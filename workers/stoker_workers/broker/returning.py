@@ -1,0 +1,63 @@
+"""Gives back what a stage of this worker had in hand when it died, and notes the suspects."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from celery.worker import state
+
+from stoker_config import keys
+from stoker_workers.broker import leases
+from stoker_workers.broker.ledger import ledger_of
+from stoker_workers.engine.faults import log_fault
+
+logger = logging.getLogger(__name__)
+
+
+def suspect(client: Any, ids: Sequence[str], seconds: int, *, guilty: bool) -> None:
+    """Note jobs that a stage may have died of: they run alone from now on.
+
+    Args:
+        client: A redis-py client.
+        ids: The jobs.
+        seconds: For how long it is remembered.
+        guilty: Whether it died of them for certain. Else no death is counted, only the suspicion.
+    """
+    with client.pipeline(transaction=True) as pipe:
+        for job_id in ids:
+            key = keys.deaths(job_id)
+            if guilty:
+                pipe.incr(key)
+            else:
+                pipe.set(key, 0, nx=True)
+            pipe.expire(key, seconds)
+        pipe.execute()
+
+
+def give_back_marked(requests: Sequence[Any]) -> None:
+    """Give deliveries back at once, marked as delivered before; in the event loop's thread.
+
+    Args:
+        requests: Celery's records of them.
+    """
+    for request in requests:
+        state.task_ready(request)
+        try:
+            _give_back(request)
+        except Exception as error:  # noqa: BLE001 - one must not cost the others
+            log_fault(logger, "a job could not be given back", error)
+
+
+def _give_back(request: Any) -> None:
+    ledger = ledger_of(request)
+    if ledger is not None:
+        channel, tag = request.message.channel, request.message.delivery_tag
+        try:
+            leases.give_back_marked(ledger, [tag], channel.queues_of)
+        except redis.RedisError:
+            # The server is away: it goes back unmarked, with the heartbeat that reaches it.
+            ledger.give_back_soon([tag])
+    # Here to give its place in the prefetch count back; on kombu's own transport, which marks it,
+    # to give back the job as well.
+    request.reject(requeue=True)
