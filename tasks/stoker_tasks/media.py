@@ -125,6 +125,8 @@ class StoredArray(TypedDict):
 
 def media_in(inputs: Any) -> list[Media]:
     """List the files that a job's checked inputs name, however deep they stand."""
+    if isinstance(inputs, str):
+        return []  # most jobs
     found: list[Media] = []
 
     def keep(media: Media) -> Media:

@@ -12,8 +12,13 @@ JSON: Final = "application/json"
 _EXPIRED: Final = {ErrorType.EXPIRED, ErrorType.QUEUE_TIMEOUT, ErrorType.RUN_TIMEOUT}
 
 
+# What is not stored with an output: its state says the first, and the times stand beside it.
+_BESIDE: Final = {"status", "times"}
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    # Python's JSON, and so Celery's, knows numbers that are none.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
 
 class Artifact(_Frozen):
@@ -115,7 +120,15 @@ class Success(_Frozen):
 
     def to_wire(self) -> dict[str, Any]:
         """Give the form in which Celery's result backend stores it; the times stand beside it."""
-        return self.model_dump(mode="json", exclude={"status", "times"})
+        return self.model_dump(mode="json", exclude=_BESIDE)
+
+    def to_text(self) -> str:
+        """Give the same as JSON.
+
+        Raises:
+            ValueError: The output is not JSON, or has half of a surrogate pair.
+        """
+        return self.model_dump_json(exclude=_BESIDE)
 
 
 class Failure(_Frozen):

@@ -1,9 +1,10 @@
-"""A stored result is what Celery's own backend stores, to the letter."""
+"""A stored result is what Celery's own backend stores; a job's success with less white space."""
 
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import nan
 from typing import Any
 from uuid import uuid4
 
@@ -28,12 +29,24 @@ def app(redis_url: str) -> Iterator[Celery]:
         yield app
 
 
-@pytest.mark.parametrize(
-    "value", [Returned(DONE), {"a": [1, None, "é", 0.1]}, "text", None, (1, 2)]
-)
+@pytest.mark.parametrize("value", [{"a": [1, None, "é", 0.1]}, "text", None, (1, 2)])
 def test_it_is_written_as_celery_writes_it(app: Celery, value: Any) -> None:
     meta = {"status": "SUCCESS", "result": value}
     assert app.backend.encode(meta) == RedisBackend.encode(app.backend, meta)
+
+
+@pytest.mark.parametrize(
+    "output", [["ü", 0.5, -0.0, 1e-07, 10**20], {"a": nan}, "\ud800", "\u2028"]
+)
+def test_a_success_is_the_same_json(app: Celery, output: Any) -> None:
+    done = Returned(DONE.model_copy(update={"output": output}))
+    meta = {"status": "SUCCESS", "result": done, "traceback": None, "task_id": "j1"}
+
+    written = app.backend.encode(meta)
+
+    assert written.startswith('{"status": "SUCCESS", "result": {')
+    read = [repr(json.loads(each)) for each in (written, RedisBackend.encode(app.backend, meta))]
+    assert read[0] == read[1]
 
 
 @pytest.mark.parametrize("value", [datetime(2026, 1, 2, tzinfo=UTC), uuid4(), Decimal("1.5")])

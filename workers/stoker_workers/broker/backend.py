@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import redis
-from celery.states import PENDING, STARTED, SUCCESS
+from celery.states import PENDING, STARTED
 
 from stoker_config import keys, outbox
 from stoker_config.clock import ServerClock
 from stoker_tasks.event import Event, Listener
-from stoker_tasks.result import Success
 from stoker_tasks.stored import read
 from stoker_tasks.wire import COUNTED_HEADER
 from stoker_workers.broker.request import LISTENER, TIMES
 from stoker_workers.broker.storing import STORE
-from stoker_workers.broker.writing import QuickBackend
+from stoker_workers.broker.tasks import Returned
+from stoker_workers.broker.writing import QuickBackend, written
 
 logger = logging.getLogger(__name__)
 
@@ -165,36 +165,33 @@ class CollectingBackend(QuickBackend):
         results.setdefault(job_id, stored)
         return None
 
-    def store_success(self, request: Any, success: Success) -> bool:
+    def store_success(self, request: Any, returned: Returned) -> bool:
         """Collect the success of a job without links: what `store_result` would, and as it would.
 
         Args:
             request: Celery's request of the job's delivery.
-            success: The job's result.
+            returned: The job's success.
 
         Returns:
             Whether its size can be stored.
 
         Raises:
-            TypeError: Its output is not JSON.
-            ValueError: Likewise.
+            ValueError: Its output is not JSON.
         """
         results = self._collecting()
         assert results is not None
-        meta = {
-            "status": SUCCESS,
-            "result": success.to_wire(),
+        rest: dict[str, Any] = {
             "traceback": None,
             "children": [],
             "date_done": datetime.now(UTC).isoformat(),
         }
         if request.parent_id:
-            meta["parent_id"] = request.parent_id
+            rest["parent_id"] = request.parent_id
         job_id = request.id
         seconds = self._seconds(job_id, self.expires)
-        meta["times"] = self._with_ends(request.times(), seconds)
-        meta["task_id"] = job_id
-        value = self.encode(meta)
+        rest["times"] = self._with_ends(request.times(), seconds)
+        rest["task_id"] = job_id
+        value = written(returned, rest)
         if len(value) > self._MAX_STR_VALUE_SIZE:
             return False
         tenant = str(request.request_dict.get(COUNTED_HEADER) or "")

@@ -63,22 +63,23 @@ def is_plain(request: Any, outcome: Outcome) -> bool:
     )
 
 
-def complete(request: Any, success: Success) -> tuple[int, Any, float] | None:
+def complete(backend: Any, request: Any, success: Success) -> tuple[int, Any, float] | None:
     """Store a plain job's success.
 
     Args:
+        backend: The result backend, which collects.
         request: Celery's request of the job's delivery.
         success: The job's result.
 
     Returns:
         What `conclude` takes; None if it cannot be stored, which the tracer is to tell.
     """
+    returned, runtime = Returned(success), runtime_of(success)
     try:
-        if not request.task.backend.store_success(request, success):
+        if not backend.store_success(request, returned):
             return None
     except (TypeError, ValueError):
         return None
-    returned, runtime = Returned(success), runtime_of(success)
     if trace.logger.isEnabledFor(logging.INFO):
         told = {
             "id": request.id,

@@ -165,8 +165,12 @@ class CeleryOutlet:
         keep_messages(self._client, [(each.handle, keep.get(each.id, seconds)) for each in failed])
         tasks = {each.handle.task for each, _ in outcomes}
         quick = fast_lane.open_to(tasks) if self._settings.fast_lane else ()
-        with outcomes[0][0].handle.task.backend.collect(deliveries) as stored:
-            ended = [(each.handle, _end(each.handle, result, quick)) for each, result in outcomes]
+        backend = outcomes[0][0].handle.task.backend
+        with backend.collect(deliveries) as stored:
+            ended = [
+                (each.handle, _end(backend, each.handle, result, quick))
+                for each, result in outcomes
+            ]
         unstored = [each for each, _ in outcomes if each.id not in stored]
         if unstored:
             ends = [
@@ -279,11 +283,13 @@ def _is_revoked(request: Any) -> bool:
     return expires is not None and datetime.now(UTC if expires.tzinfo else None) > expires
 
 
-def _end(request: Any, result: Outcome, quick: Collection[Any]) -> tuple[int, Any, float]:
+def _end(
+    backend: Any, request: Any, result: Outcome, quick: Collection[Any]
+) -> tuple[int, Any, float]:
     """End one job: by Celery's tracer, unless that has nothing to do but store the result."""
     if request.task in quick and fast_lane.is_plain(request, result):
         assert isinstance(result, Success)
-        if (ended := fast_lane.complete(request, result)) is not None:
+        if (ended := fast_lane.complete(backend, request, result)) is not None:
             return ended
     return _trace(request, result)
 

@@ -36,6 +36,10 @@ class Returned:
         """Give what is stored; kombu's JSON encoder calls this."""
         return self._success.to_wire()
 
+    def to_text(self) -> str:
+        """Give the same as JSON; see `Success.to_text`."""
+        return self._success.to_text()
+
     def __repr__(self) -> str:
         timing = self._success.timing
         return f"<{self._success.model}, batch {timing.batch} of {timing.batch_size}>"

@@ -1,14 +1,20 @@
-"""What Celery's Redis backend stores of a result, to the letter, written more quickly.
+"""What Celery's Redis backend stores of a result, written more quickly.
 
-Celery asks its settings anew for each result, and encodes it the long way round.
+Celery asks its settings anew for each result, and encodes it the long way round. What is stored of
+a job's success is the same JSON, with less white space in it.
 """
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery.backends.redis import RedisBackend
 from celery.states import SUCCESS
+
+from stoker_workers.broker.tasks import Returned
+
+_RESULT: Final = {"status", "result"}
 
 
 class QuickBackend(RedisBackend):
@@ -29,6 +35,9 @@ class QuickBackend(RedisBackend):
         """Write a result; what JSON alone cannot, such as a date, is left to kombu."""
         if self.serializer == "json":
             try:
+                if isinstance(data, dict) and isinstance(data.get("result"), Returned):
+                    rest = {name: data[name] for name in data if name not in _RESULT}
+                    return written(data["result"], rest)
                 return _dumps(data)
             except (TypeError, ValueError):
                 pass
@@ -64,6 +73,23 @@ def _as_json(value: Any) -> Any:
     if write is None:
         raise TypeError
     return write()
+
+
+def written(returned: Returned, rest: Mapping[str, Any]) -> str:
+    """Write what is stored of a success, without making plain values of its result first.
+
+    Args:
+        returned: The result.
+        rest: What else is stored, at least one thing.
+
+    Raises:
+        ValueError: The result is not JSON.
+    """
+    try:
+        result = returned.to_text()
+    except ValueError:
+        result = _dumps(returned)  # halves of surrogate pairs
+    return f'{{"status": "SUCCESS", "result": {result}, {_dumps(rest)[1:]}'
 
 
 # Made once: `json.dumps` makes an encoder for each value.

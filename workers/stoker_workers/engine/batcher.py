@@ -40,7 +40,10 @@ class _Kind:
     def add(self, row: Row) -> None:
         work = row.work
         lines = self.lines.setdefault(work.delivery.priority, {})
-        lines.setdefault(work.tenant, deque()).append(row)
+        line = lines.get(work.tenant)
+        if line is None:
+            line = lines[work.tenant] = deque()
+        line.append(row)
 
     def oldest(self, priority: int) -> int:
         """Give the arrival of the oldest row of a priority."""
@@ -102,7 +105,9 @@ class Batcher:
         for position, chunk in enumerate(work.prepared.chunks):
             # A suspect is of a kind of its own.
             name = (work.key, chunk.key, id(work) if work.alone else None)
-            kind = self._kinds.setdefault(name, _Kind(work.key))
+            kind = self._kinds.get(name)
+            if kind is None:
+                kind = self._kinds[name] = _Kind(work.key)
             kind.add(Row(work, position, chunk, self._arrivals))
 
     def form(self) -> Batch | None:

@@ -36,8 +36,10 @@ class Line:
     def wait(self, work: Work) -> None:
         """Let a preprocessed job's rows wait for the device."""
         with self._ready:
+            awaited = not len(self.batcher)
             self.batcher.add(work)
-            self._ready.notify_all()
+            if awaited:
+                self._ready.notify_all()
 
     def next_batch(self) -> Batch | None:
         """Wait until there are rows, and take those of the next pass; None if it is stopping."""

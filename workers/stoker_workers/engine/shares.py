@@ -24,12 +24,13 @@ class Shares(Generic[Name]):
 
     def join(self, name: Name, rows: int) -> None:
         """Note rows that begin to wait; who had none waiting has saved up no claim."""
-        if name not in self._waiting:
+        waiting = self._waiting.get(name)
+        if waiting is None:
             floor = min((self._used[each] for each in self._waiting), default=0.0)
             self._used[name] = max(self._used.get(name, 0.0), floor)
             # Those of the past are forgotten with the next one that comes.
             self._used = {each: self._used[each] for each in {*self._waiting, name}}
-        self._waiting[name] += rows
+        self._waiting[name] = (waiting or 0) + rows
 
     def leave(self, name: Name, rows: int) -> None:
         """Note rows that wait no longer."""
