@@ -156,14 +156,16 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
         seconds=settings.fetch_timeout,
     )
     makers = f"{device.description}, transformers {version('transformers')}, {listed!r}"
+    flow = Flow(
+        served,
+        Payloads.open(settings, client, files.fetch, makers),
+        outlet,
+        lambda key: served.bound(key, budgets.of(key)),
+        budgets.overflowed,
+    )
+    warm.charge(flow.owe)
     return Engine(
-        flow=Flow(
-            served,
-            Payloads.open(settings, client, files.fetch, makers),
-            outlet,
-            lambda key: served.bound(key, budgets.of(key)),
-            budgets.overflowed,
-        ),
+        flow=flow,
         preload=lambda: warm.preload(served.preload),
         tasks=tuple(name for name in CATALOG if name not in lacking),
         defaults=served.defaults,

@@ -183,6 +183,28 @@ def test_a_model_that_was_idle_has_saved_up_no_claim() -> None:
     assert turns.count("late") == 10
 
 
+def test_a_model_pays_for_the_loading_for_which_others_had_to_go() -> None:
+    batcher = Batcher(lambda _: BUDGET)
+    for _ in range(2000):
+        batcher.add(work([10], "stays"))
+    batcher.charge(form(batcher), 1.0)
+    for _ in range(2000):
+        batcher.add(work([10], "swapped"))
+    batcher.owe(ModelKey("text-classification", "swapped"), 5.0)
+    turns = []
+    for _ in range(12):
+        batch = form(batcher)
+        assert batch[0].work.key is not None
+        turns.append(batch[0].work.key.model)
+        batcher.charge(batch, 1.0)
+
+    # It was loaded because jobs wait for it: it has its turn, and stands back for what it cost.
+    first = turns.index("swapped")
+    assert first <= 1
+    assert turns[first + 1 : first + 6] == ["stays"] * 5
+    assert turns[first + 6 :].count("swapped") >= 2
+
+
 def test_only_rows_of_one_model_and_one_key_share_a_batch() -> None:
     batcher = Batcher(lambda _: BUDGET)
     for at in range(12):

@@ -1,5 +1,7 @@
 import gc
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -31,6 +33,13 @@ class Model:
         return ("postprocessed", job, prepared, outputs)
 
 
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Loader:
     """Counts loads, fails when it is told to, and waits while it is held."""
 
@@ -38,8 +47,15 @@ class Loader:
         self.loads: list[str] = []
         self.fail: dict[str, Exception] = {}
         self.sizes: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+        self.clock = Clock()
         self.go = threading.Event()
         self.go.set()
+
+    def looked(self, condition: Callable[[], bool]) -> bool:
+        """Ask for as long as whoever makes room takes to look a few times."""
+        time.sleep(0.1)
+        return condition()
 
     def __call__(self, wanted: ModelKey, progress: Progress) -> WarmModel:
         self.loads.append(wanted.model)
@@ -47,16 +63,10 @@ class Loader:
             progress.make_room(self.sizes[wanted.model])
             progress.took(self.sizes[wanted.model])
         assert self.go.wait(10)
+        self.clock.now += self.seconds.get(wanted.model, 0.0)
         if wanted.model in self.fail:
             raise self.fail[wanted.model]
         return Model(wanted.model)
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -252,6 +262,29 @@ def test_a_model_in_use_is_let_run_out_when_its_memory_is_wanted(
     del wanted
     assert again.result(10).name == "a"
     assert loader.loads == ["a", "b", "a"]
+
+
+def test_a_turn_pays_for_its_loading_and_what_it_cost_is_told(loader: Loader, clock: Clock) -> None:
+    loader.sizes = {"a": 60, "b": 60}
+    loader.seconds = {"a": 20.0, "b": 7.0}
+    loader.clock = clock
+    models = WarmModels(loader, 9, memory=100, clock=clock)
+    paid: list[tuple[str, float]] = []
+    models.charge(lambda model, seconds: paid.append((model.model, seconds)))
+    held = take(models, "a")
+    wanted = models.get(key("b"))
+    until(lambda: _state(models, "b").step == "making room")
+
+    clock.now += 79
+    assert not loader.looked(lambda: _state(models, "a").state == "leaving")
+    clock.now += 1
+    until(lambda: _state(models, "a").state == "leaving")
+
+    assert held.name == "a"
+    del held
+    assert wanted.result(10).name == "b"
+    # Nobody went for the first one.
+    assert paid == [("b", 7.0)]
 
 
 def test_a_model_that_will_never_fit_fails_at_once_and_alone(loader: Loader) -> None:

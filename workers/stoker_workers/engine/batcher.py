@@ -5,7 +5,8 @@ chosen in four steps:
 
 1. the priority: the highest that waits, but now and then the lowest, so that it never starves;
 2. the model: the one that has had the device for the shortest time, so that a busy model takes
-   nothing from a quiet one (virtual device-seconds, as in fair queueing);
+   nothing from a quiet one (virtual device-seconds, as in fair queueing, and seconds of loading if
+   others had to go for it);
 3. the tenant: likewise;
 4. the row: the oldest, and every other time the one whose time runs out next.
 
@@ -86,6 +87,8 @@ class Batcher:
         self._kinds: dict[Hashable, _Kind] = {}
         self._models: Shares[ModelKey] = Shares()
         self._tenants: Shares[str] = Shares()
+        # What each model's loading cost, until its next batch pays for it.
+        self._owed: dict[ModelKey, float] = {}
         self._waiting = 0
         self._arrivals = 0
         self._batches = 0
@@ -136,11 +139,19 @@ class Batcher:
             self._tenants.leave(tenant, count)
         return batch
 
+    def owe(self, model: ModelKey, seconds: float) -> None:
+        """Note what a model's loading cost for which others had to go.
+
+        It is counted as device time of the model's own with its next batch, and not before: it has
+        been loaded because jobs wait for it.
+        """
+        self._owed[model] = self._owed.get(model, 0.0) + seconds
+
     def charge(self, rows: Sequence[Row], seconds: float) -> None:
         """Count a batch's device time: what each has had decides when its turn comes."""
         key = rows[0].work.key
         assert key is not None
-        self._models.charge(key, seconds)
+        self._models.charge(key, seconds + self._owed.pop(key, 0.0))
         total = sum(row.chunk.length for row in rows)
         for row in rows:
             self._tenants.charge(row.work.tenant, seconds * row.chunk.length / total)

@@ -72,6 +72,10 @@ class Flow:
         """Take a delivery in. Never blocks; whatever comes of it is told to the outlet."""
         self._line.inbox.put(Work(delivery))
 
+    def owe(self, model: ModelKey, seconds: float) -> None:
+        """Note what a model's loading cost for which others had to go: it is device time too."""
+        self._line.owe(model, seconds)
+
     def refuse(self, delivery: Delivery, error: StokerError) -> None:
         """End a delivery with an error. Never blocks."""
         self._line.fail(Work(delivery), error)

@@ -42,6 +42,7 @@ class Entry:
         lent: The model as it was last lent, as long as a job holds it.
         fresh_until: Until when it counts as in use though no job has taken it yet.
         since: When it became warm.
+        cost: Seconds that its loading took, from when it had room.
         used: When it was last asked for, in seconds since the epoch.
         size: The bytes that it takes.
         leaving: Whether it takes no more jobs and is given up when it is no longer in use.
@@ -56,6 +57,7 @@ class Entry:
     lent: "weakref.ref[_Lent] | None" = None
     fresh_until: float = 0.0
     since: float = 0.0
+    cost: float = 0.0
     used: float = 0.0
     size: int = 0
     leaving: bool = False

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from stoker_tasks.errors import StokerError
 from stoker_workers.engine.batcher import Batcher
 from stoker_workers.engine.delivery import Work
+from stoker_workers.engine.model import ModelKey
 from stoker_workers.engine.window import Batch, Row
 
 # What the last stage is sent: work, a mark that somebody waits for, or the end of the line.
@@ -54,6 +55,11 @@ class Line:
         """Count a batch's device time."""
         with self._ready:
             self.batcher.charge(rows, seconds)
+
+    def owe(self, model: ModelKey, seconds: float) -> None:
+        """Note what a model's loading cost for which others had to go."""
+        with self._ready:
+            self.batcher.owe(model, seconds)
 
     def fail(self, work: Work, error: StokerError) -> None:
         """End a job with an error, unless it has one already."""

@@ -17,9 +17,12 @@ from stoker_workers.engine.model import ModelKey
 RETRY_AFTER: Final = 10.0
 _LONGEST_RETRY: Final = 300.0
 
-# Seconds for which a model that others want the memory of serves before it takes no more jobs:
-# two models that do not fit together would else spend their time on being loaded.
+# Seconds for which a model that others want the memory of serves before it takes no more jobs, and
+# for how many times as long as its loading took: two models that do not fit together spend at most
+# a fifth of the time on being loaded. But whoever waits is not to wait for ever.
 TURN: Final = 5.0
+_PAID: Final = 4.0
+_LONGEST_TURN: Final = 120.0
 
 # How many failures are told to those who look on, and how much of each.
 _FAILURES_TOLD: Final = 10
@@ -80,16 +83,23 @@ class Shelf:
             self._drop(key)
         return bool(gone)
 
-    def give_up(self, leaving: int) -> None:
-        """Give up models, the one unused for longest first, until so many are left."""
+    def give_up(self, leaving: int) -> bool:
+        """Give up models, the one unused for longest first, until so many are left.
+
+        Returns:
+            Whether there were any.
+        """
         warm, now = self.warm(), self._clock()
         surplus = len(warm) - leaving
+        gone = False
         for key in warm:
             if surplus <= 0:
                 break
             if key not in self.pinned and not self.entries[key].in_use(now):
                 self._drop(key)
                 surplus -= 1
+                gone = True
+        return gone
 
     def shortage(self, key: ModelKey, size: int) -> int:
         """Say how many bytes are wanting to load so many more."""
@@ -129,7 +139,7 @@ class Shelf:
             entry = self.entries.get(each)
             if hard > 0 and entry is not None and entry.model is not None:
                 hard -= entry.size
-                if entry.fresh_until <= now and entry.since + TURN <= now:
+                if entry.fresh_until <= now and entry.since + _turn(entry) <= now:
                     entry.leaving = True
         return gone > 0
 
@@ -170,6 +180,10 @@ class Shelf:
         self.entries[key].empty()
         if not self.entries[key].waiting:
             del self.entries[key]
+
+
+def _turn(entry: Entry) -> float:
+    return min(max(TURN, _PAID * entry.cost), _LONGEST_TURN)
 
 
 def _written(key: ModelKey) -> str:

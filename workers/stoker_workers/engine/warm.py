@@ -62,6 +62,11 @@ class WarmModels:
         self._wanted: SimpleQueue[ModelKey | None] = SimpleQueue()
         self._loader: threading.Thread | None = None
         self._changed: Callable[[], None] = lambda: None
+        self._pay: Callable[[ModelKey, float], None] = lambda _model, _seconds: None
+
+    def charge(self, pay: Callable[[ModelKey, float], None]) -> None:
+        """Have a call made for each model for which others went: which, and what its load cost."""
+        self._pay = pay
 
     def listen(self, changed: Callable[[], None]) -> None:
         """Have a call made whenever a state has changed."""
@@ -166,8 +171,9 @@ class WarmModels:
         with self._lock:
             entry = self._shelf.entries[key]
             # Before loading, so that the memory is free by then.
-            self._shelf.give_up(leaving=self._limit - 1)
+            swap = self._shelf.give_up(leaving=self._limit - 1)
         loading = _Loading(self, key, entry)
+        loading.is_swap = swap
         model: WarmModel | None = None
         try:
             # One that is leaving was asked for again before its last job was done.
@@ -183,40 +189,53 @@ class WarmModels:
             waiting, entry.waiting = entry.waiting, []
             if model is not None:
                 entry.model, entry.since, entry.failures = model, self._clock(), 0
+                entry.cost = entry.since - loading.began
                 entry.fresh_until = entry.since + FRESH_FOR
                 lent = entry.lend(self._sweep_soon)
             else:
                 entry.error, entry.failed_at, entry.size = error, self._clock(), 0
                 entry.failures += 1
                 self._shelf.forget_failures()
+        if model is not None and loading.is_swap:
+            self._pay(key, entry.cost)
         for future in waiting:
             if model is not None:
                 future.set_result(lent)
             else:
                 future.set_exception(_again(error))
 
-    def _make_room(self, key: ModelKey, size: int) -> None:
+    def _make_room(self, key: ModelKey, size: int) -> bool:
+        """Give models up until there is room; tell whether there were any."""
+        swap = False
         while True:
             with self._lock:
                 short = self._shelf.shortage(key, size)
                 free = self._free()
                 wanting = max(short, 0 if free is None else size - free)
                 gone = self._shelf.part(key, wanting, hard=short)
+            swap = swap or bool(gone) or short > 0
             if gone:
                 self._release()
             elif short <= 0:
-                return
+                return swap
             else:
                 time.sleep(_POLL)
 
 
 class _Loading:
-    """The progress of one load."""
+    """The progress of one load.
+
+    Attributes:
+        began: When it had room to begin.
+        is_swap: Whether others were given up for it.
+    """
 
     def __init__(self, models: WarmModels, key: ModelKey, entry: Entry) -> None:
         self._models = models
         self._key = key
         self._entry = entry
+        self.began = models._clock()
+        self.is_swap = False
 
     def step(self, what: str) -> None:
         self._entry.step = what
@@ -225,7 +244,8 @@ class _Loading:
     def make_room(self, size: int) -> None:
         self.step("making room")
         self._entry.size = size
-        self._models._make_room(self._key, size)
+        self.is_swap = self._models._make_room(self._key, size) or self.is_swap
+        self.began = self._models._clock()
         self.step("loading")
 
     def took(self, size: int) -> None:
