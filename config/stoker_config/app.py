@@ -1,16 +1,14 @@
 """The Celery app that producers, workers and Flower share."""
 
-from typing import Any, Final
+from typing import Any
 
 from celery import Celery
 
 from stoker_config.keys import PRIORITY_STEPS
+from stoker_config.lapsed import VISIBILITY_TIMEOUT
 from stoker_config.sentinel import celery_options
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.wire import PRIORITIES, queue_name
-
-# Longer than any pause of a worker's event loop, short enough to be waited for after a crash.
-VISIBILITY_TIMEOUT: Final = 3600
 
 
 def make_app(

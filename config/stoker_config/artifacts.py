@@ -8,10 +8,13 @@ from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from stoker_config import keys
-from stoker_tasks.errors import Gone, InputFetchFailed, NoUrl, TooLarge
+from stoker_tasks.errors import Gone, InputFetchFailed, NoUrl, StorageUnavailable, TooLarge
 
 SCHEME: Final = "artifact:"
 BINARY: Final = "application/octet-stream"
+# How many seconds whoever was refused for want of memory is told to wait: nobody knows how soon
+# something expires or is read.
+FULL_SECONDS: Final = 5
 _NAME: Final = re.compile(re.escape(SCHEME) + r"[0-9a-f]{32}")
 # Redis answers nobody else while it sends.
 _READ_AT_ONCE: Final = 4
@@ -110,7 +113,7 @@ class Artifacts(Protocol):
 
         Raises:
             TooLarge: The bytes are more than the store takes at once, or has room for.
-            StorageUnavailable: The store is elsewhere and does not answer, or refuses.
+            StorageUnavailable: The store does not answer, or refuses, or Redis has no memory left.
         """
 
     def get(self, uris: Sequence[str], most: int | None = None) -> Mapping[str, bytes]:
@@ -195,7 +198,7 @@ class RedisArtifacts:
                 {"size": len(data), "limit": self._limit},
             )
         uri = uri or new_uri()
-        held = self._put(
+        held = self._kept(
             keys=[keys.ARTIFACT_BYTES, keys.ARTIFACT_EXPIRY, keys.artifact(uri)],
             args=[data, uri, expires or self._expires, self._capacity],
         )
@@ -207,6 +210,24 @@ class RedisArtifacts:
                 {"size": len(data), "held": held, "capacity": self._capacity},
             )
         return uri
+
+    def _kept(self, **call: Any) -> int:
+        """Run the script that adds, and say in Stoker's words that there is no memory for it."""
+        import redis
+
+        from stoker_config.servers import is_full
+
+        try:
+            return int(self._put(**call))
+        except redis.ResponseError as error:
+            if not is_full(error):
+                raise
+            raise StorageUnavailable(
+                "Redis has no memory left (maxmemory) and keeps no artifacts: try again in "
+                f"{FULL_SECONDS} s; if it lasts, have artifacts kept in S3 (STOKER_S3_BUCKET), "
+                "delete results, or give the server more memory",
+                {"retry_after": FULL_SECONDS},
+            ) from None
 
     def get(self, uris: Sequence[str], most: int | None = None) -> Mapping[str, bytes]:
         """Read artifacts back, some at a time; see `Artifacts.get`."""

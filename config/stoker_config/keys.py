@@ -7,10 +7,15 @@ PRIORITY_STEPS: Final = (0, 3, 6, 9)
 
 # Sorted set of job IDs by time of submission: a job that is waiting, and not one that never was.
 QUEUED: Final = "stoker:queued"
-# Hash of job ID to where it waits, as JSON: pool, task, model and, if these are counted, tenant.
+# Hash of job ID to where it waits, as JSON: pool, task, model and, if there are such, tenant (if
+# these are counted) and retention.
 PLACED: Final = "stoker:placed"
 # Sorted set of job IDs by time of start: jobs that a batch holds now.
 RUNNING: Final = "stoker:running"
+# Sorted set of deliveries that workers hold by the time at which each was last renewed, and the
+# hash of these to their messages: kombu's own.
+HELD: Final = "unacked_index"
+HELD_MESSAGES: Final = "unacked"
 # Hash of job ID to its message, for jobs that were given up because their workers kept dying.
 DEAD: Final = "stoker:dead"
 # Hash of job ID to its message, for jobs that failed and may be run again; a sorted set of these
@@ -84,6 +89,11 @@ def due(origin: str) -> str:
 def idempotency(digest: str) -> str:
     """Name what is known of an idempotency key: its first request, and that one's job."""
     return f"stoker:idempotency:{digest}"
+
+
+def keyed(job_id: str) -> str:
+    """Name the key that has the name of a job's idempotency key."""
+    return f"stoker:keyed:{job_id}"
 
 
 def starts(job_id: str) -> str:

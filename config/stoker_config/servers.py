@@ -66,6 +66,12 @@ def _options(settings: Settings) -> dict[str, Any]:
     return options
 
 
+def is_full(error: redis.ResponseError) -> bool:
+    """Tell whether the server refused a command for want of memory (`maxmemory`)."""
+    # Redis 6 tells in a text of its own what a script was refused.
+    return isinstance(error, redis.OutOfMemoryError) or "-OOM " in str(error)
+
+
 def options_of(client: Any) -> dict[str, Any]:
     """Give the options of a client's connections, for one that belongs to no pool.
 

@@ -70,6 +70,20 @@ class Serving:
     ailing: str = ""
 
 
+# It begins with a write that takes no memory, here of nothing: so it is not refused while Redis has
+# none left, and a worker that waits for some does not count as dead.
+# KEYS: workers, what each serves, pools. ARGV: the worker, seconds for which it may be believed
+# alive, what it serves, and the pools that it is ready for.
+_ANNOUNCE: Final = """
+redis.call('ZREM', KEYS[1], '')
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1e6
+redis.call('ZADD', KEYS[1], string.format('%.6f', now + ARGV[2]), ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+for i = 4, #ARGV do redis.call('ZADD', KEYS[3], string.format('%.6f', now), ARGV[i]) end
+"""
+
+
 class Registry:
     """The serving registry of one Redis server.
 
@@ -82,17 +96,21 @@ class Registry:
 
     def announce(self, serving: Serving) -> None:
         """Say that a worker lives and what it serves; to be repeated every `ALIVE_SECONDS` / 3."""
-        now = self._now()
-        with self._client.pipeline(transaction=True) as pipe:
-            pipe.zadd(keys.WORKERS, {serving.worker: now + ALIVE_SECONDS})
-            pipe.hset(keys.SERVING, serving.worker, json.dumps(asdict(serving)))
-            if serving.ready:
-                pipe.zadd(keys.POOLS, dict.fromkeys(serving.pools, now))
-            pipe.execute()
+        pools = serving.pools if serving.ready else ()
+        names = (keys.WORKERS, keys.SERVING, keys.POOLS)
+        self._client.eval(
+            _ANNOUNCE,
+            len(names),
+            *names,
+            serving.worker,
+            ALIVE_SECONDS,
+            json.dumps(asdict(serving)),
+            *pools,
+        )
 
     def withdraw(self, worker: str) -> None:
         """Say that a worker has ended; its pools stay known."""
-        with self._client.pipeline(transaction=True) as pipe:
+        with self._client.pipeline(transaction=False) as pipe:
             pipe.zrem(keys.WORKERS, worker)
             pipe.hdel(keys.SERVING, worker)
             pipe.execute()
@@ -104,7 +122,7 @@ class Registry:
             starting: List those as well that still load their first models.
         """
         now = self._now()
-        with self._client.pipeline(transaction=True) as pipe:
+        with self._client.pipeline(transaction=False) as pipe:
             ask(pipe, now)
             pipe.zrangebyscore(keys.WORKERS, "-inf", now)
             *answers, dead = pipe.execute()

@@ -56,7 +56,8 @@ class Settings(BaseSettings):
         fast_lane: Whether a worker stores the results of plain jobs itself; if not, Celery's tracer
             does, which comes to the same and takes longer.
         lease: Seconds after which the jobs of a silent worker go to another one (`stoker` only;
-            kombu's own transport waits an hour).
+            kombu's own transport waits an hour), and after which producers call them `queued`
+            again if no worker lives; the same for both sides.
         hang_timeout: Seconds after which a forward pass counts as hung; the worker process then
             ends, and its jobs run again.
         worker_id: What a supervisor calls the worker process that it has started; not for people.

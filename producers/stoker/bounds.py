@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from stoker_config import keys
 from stoker_config.keys import PRIORITY_STEPS
+from stoker_config.once import TAKE
 from stoker_config.settings import Settings
 from stoker_tasks.errors import QueueFull
 from stoker_tasks.wire import pool_name
@@ -39,7 +40,8 @@ _LISTS: Final = ", ".join(
 # and what has no room: its kind, its name, the limit, what waits, what was asked for, and after how
 # many seconds to try again.
 SUBMIT: Final = (
-    f"""
+    TAKE
+    + f"""
 local TENANT, PACE = '{keys.tenant("")}', '{keys.pace("")}'
 local LISTS = {{{_LISTS}}}
 local RETRY, RETRY_MOST, LOOKS = {_RETRY}, {_RETRY_MOST}, {_LOOKS}
@@ -137,7 +139,7 @@ for i = 1, #fresh do
   if fresh[i] then
     local id = of(i, 1)
     if of(i, 5) ~= '' then
-      redis.call('SET', KEYS[2 * i + 3], of(i, 5) .. ' ' .. id, 'EX', ARGV[2])
+      take_key(KEYS[2 * i + 3], of(i, 5) .. ' ' .. id, id, ARGV[2])
     end
     redis.call('ZADD', KEYS[1], ARGV[1], id)
     redis.call('HSET', KEYS[2], id, of(i, 2))

@@ -1,11 +1,17 @@
 """Cancels a job: a tombstone that every worker will find, whether one runs now or not."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from stoker.place import read as read_place
 from stoker.status import CancelAnswer
 from stoker_config import keys, outbox
+from stoker_config.once import KEEP
+from stoker_config.retention import Retention
+from stoker_config.settings import Settings
 from stoker_tasks.event import listener_of
 from stoker_tasks.stored import read
 
@@ -14,13 +20,18 @@ _TOMBSTONE_SECONDS: Final = 90 * 86_400
 
 # Decides and marks in one call, so that a job that is being started is either still queued here or
 # already running.
+# It begins with a write that takes no memory, here of nothing: so it is not refused while Redis has
+# none left, and what waits there can be got rid of.
 # KEYS: the job's result and tombstone, running, queued, placed, wishes, its starts. ARGV: its ID,
 # seconds to keep its result, what Celery stores for a revoked task, seconds to keep the tombstone,
-# and the event if somebody is to be told.
+# seconds for which its idempotency key goes on standing for it, and the event if somebody is to be
+# told.
 _CANCEL: Final = (
     outbox.EMIT
+    + KEEP
     + f"local tenants = '{keys.tenant('')}'"
     + """
+redis.call('ZREM', KEYS[3], '')
 local state = string.match(redis.call('GET', KEYS[1]) or '', '"status": "(%u+)"')
 if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then return 'already_finished' end
 local expires, tombstone = tonumber(ARGV[2]), tonumber(ARGV[4])
@@ -42,43 +53,50 @@ redis.call('SET', KEYS[1], value, 'EX', expires)
 redis.call('PUBLISH', KEYS[1], value)
 redis.call('ZREM', KEYS[4], ARGV[1])
 local place = cjson.decode(redis.call('HGET', KEYS[5], ARGV[1]) or '[]')
-if place[4] then redis.call('SREM', tenants .. place[4], ARGV[1]) end
+if (place[4] or '') ~= '' then redis.call('SREM', tenants .. place[4], ARGV[1]) end
 redis.call('HDEL', KEYS[5], ARGV[1])
 redis.call('HDEL', KEYS[6], ARGV[1])
-if ARGV[5] then emit(5); wake() end
+keep_key(ARGV[1], ARGV[5])
+if ARGV[6] then emit(6); wake() end
 return 'canceled'
 """
 )
 
 
-def cancel(app: Any, client: Any, job_id: str, expires: int) -> CancelAnswer:
-    """Cancel a job.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What must be known of a job that is to be canceled.
 
-    Args:
-        app: The Celery app; workers that hold the job are told through it.
-        client: A redis-py client.
-        job_id: The job's ID.
-        expires: Seconds for which its result is kept.
-
-    Returns:
-        What came of it.
+    Attributes:
+        wanted: Who is to be told of its end, as the hash of wishes has it.
+        retention: Seconds for which it wants its result kept.
     """
-    wanted = client.hget(keys.WISHES, job_id)
-    answer = answer_of(client.eval(*question(job_id, wanted, expires)))
-    if answer in (CancelAnswer.CANCELED, CancelAnswer.CANCELING):
-        app.control.revoke(job_id)
-    return answer
+
+    wanted: bytes | None
+    retention: int | None
 
 
-def question(job_id: str, wanted: bytes | None, expires: int) -> tuple[Any, ...]:
+def ask(pipe: Any, job_id: str) -> None:
+    """Put the questions about a job that is to be canceled into a pipeline of redis-py."""
+    pipe.hget(keys.WISHES, job_id)
+    pipe.hget(keys.PLACED, job_id)
+
+
+def tell(answers: Sequence[Any]) -> Known:
+    """Read the answers to what `ask` asked."""
+    wanted, line = answers
+    return Known(wanted, read_place(line).retention if line else None)
+
+
+def question(job_id: str, known: Known, settings: Settings) -> tuple[Any, ...]:
     """Give the arguments of the EVAL that cancels a job.
 
     Args:
         job_id: The job's ID.
-        wanted: What the hash of wishes has of it.
-        expires: Seconds for which its result is kept.
+        known: What is known of it.
+        settings: For how long what is left of it is kept.
     """
-    listener = listener_of(**json.loads(wanted)) if wanted else None
+    listener = listener_of(**json.loads(known.wanted)) if known.wanted else None
     revoked = _revoked(job_id)
     ended = read(revoked)
     told = listener.completed(job_id, ended) if listener and ended else None
@@ -93,9 +111,10 @@ def question(job_id: str, wanted: bytes | None, expires: int) -> tuple[Any, ...]
         keys.WISHES,
         keys.starts(job_id),
         job_id,
-        expires,
+        Retention(settings.result_expires, settings.retention_max).of(known.retention),
         revoked,
         _TOMBSTONE_SECONDS,
+        settings.idempotency_expires,
         *(outbox.fields(told) if told else ()),
     )
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Self
 
+from stoker import cancel, status
 from stoker.admission import Admission
 from stoker.bounds import Bounds
-from stoker.cancel import cancel
 from stoker.canvas import signature_of
 from stoker.delete import DeleteAnswer, delete
 from stoker.files import Files
@@ -17,7 +17,8 @@ from stoker.payload import unpack
 from stoker.publish import publish
 from stoker.retry import RetryAnswer, refusal, retry
 from stoker.server import Server, server_of
-from stoker.status import CancelAnswer, Status, ask, tell
+from stoker.status import CancelAnswer, Seen, Status
+from stoker_config.lapsed import Beat, settle
 from stoker_config.settings import Settings
 from stoker_tasks.job import Job
 from stoker_tasks.result import Result
@@ -99,7 +100,7 @@ class Client(Files, Operating):
                 kept for longer than is possible.
             StorageUnavailable: The inputs go to S3, which does not answer.
             IdempotencyConflict: The job's idempotency key stands for another request.
-            QueueFull: As many jobs of its pool or tenant wait as may.
+            QueueFull: As many jobs of its pool or tenant wait as may, or Redis has no memory left.
         """
         [handle] = self.submit_many(
             [job], pool=pool, countdown=countdown, expires=expires, allow_unserved=allow_unserved
@@ -164,10 +165,21 @@ class Client(Files, Operating):
 
     def status(self, job_id: str) -> Status:
         """Say where a job stands."""
-        with self._server.redis.pipeline(transaction=True) as pipe:
-            ask(pipe, job_id)
-            seen = tell(job_id, pipe.execute())
+        seen = self._seen(job_id)
+        if seen.beat and self._settled(job_id, seen.beat):
+            seen = self._seen(job_id)
         return seen.explained(self._server.registry.workers()) if seen.place else seen.status
+
+    def _seen(self, job_id: str) -> Seen:
+        return status.tell(job_id, self._server.redis.eval(*status.question(job_id)))
+
+    def _settled(self, job_id: str, beat: Beat) -> bool:
+        """Mark a job as running no more, if no worker lives that could run it, or give it back."""
+        now = self._server.clock.now()
+        if not beat.is_over(now, self.settings.lease) or self._server.registry.workers():
+            return False
+        self._server.redis.eval(*settle(job_id, beat))
+        return True
 
     def wait(self, job_id: str, timeout: float | None = None) -> Result:
         """Wait for a job's result.
@@ -227,8 +239,17 @@ class Client(Files, Operating):
 
     def cancel(self, job_id: str) -> CancelAnswer:
         """Cancel a job; see `CancelAnswer` for what may come of it."""
-        expires = self.settings.result_expires
-        return cancel(self._server.app, self._server.redis, job_id, expires)
+        client = self._server.redis
+        seen = self._seen(job_id)
+        if seen.beat:
+            self._settled(job_id, seen.beat)
+        with client.pipeline(transaction=False) as pipe:
+            cancel.ask(pipe, job_id)
+            known = cancel.tell(pipe.execute())
+        answer = cancel.answer_of(client.eval(*cancel.question(job_id, known, self.settings)))
+        if answer in (CancelAnswer.CANCELED, CancelAnswer.CANCELING):
+            self._server.app.control.revoke(job_id)
+        return answer
 
     def retry(self, job_id: str) -> RetryAnswer:
         """Run a job again that failed, expired or was canceled, under its old ID.
@@ -238,10 +259,10 @@ class Client(Files, Operating):
         Returns:
             What came of it; see `RetryAnswer`.
         """
-        status = self.status(job_id)
-        if (refused := refusal(status)) is not None:
+        stands = self.status(job_id)
+        if (refused := refusal(stands)) is not None:
             return refused
-        return retry(self._server.redis, status, self._server.clock.now())
+        return retry(self._server.redis, stands, self._server.clock.now())
 
     # -- the connection ----------------------------------------------------------------------
 

@@ -187,7 +187,7 @@ class Webhooks:
         """
         over = [event.id for event in self.list(job=job) if event.state != "pending"]
         if over:
-            with self._client.pipeline(transaction=True) as pipe:
+            with self._client.pipeline(transaction=False) as pipe:
                 pipe.delete(*map(keys.event, over), *map(keys.attempts, over))
                 pipe.zrem(keys.DELIVERED, *over)
                 pipe.zrem(keys.DEAD_EVENTS, *over)

@@ -2,14 +2,10 @@
 
 import hashlib
 import json
-from typing import Any, Final
+from typing import Any
 
-from stoker_config.settings import DAY
 from stoker_tasks.job import Job
 from stoker_tasks.wire import to_kwargs
-
-# A key is kept for so long while its job waits; from the job's end on, a worker's setting counts.
-WAITING_SECONDS: Final = 90 * DAY
 
 
 def digest_of(key: str, tenant: str | None) -> str:

@@ -13,10 +13,13 @@ from typing import Any, Final
 from uuid import uuid4
 
 from stoker.bounds import SUBMIT, Bounds, queue_full
-from stoker.idempotency import WAITING_SECONDS, digest_of, fingerprint_of
+from stoker.full import refused_when_full
+from stoker.idempotency import digest_of, fingerprint_of
 from stoker.ids import new_id
 from stoker.payload import Packed
+from stoker.place import Place
 from stoker_config import keys
+from stoker_config.once import WAITING_SECONDS
 from stoker_tasks.errors import IdempotencyConflict
 from stoker_tasks.event import wish
 from stoker_tasks.job import Job, Priority
@@ -183,11 +186,11 @@ def publish(
 
     Raises:
         IdempotencyConflict: A key stands for another request.
-        QueueFull: A bound has no room for a transaction; those before it were sent.
+        QueueFull: A bound, or Redis, has no room for a transaction; those before it were sent.
     """
     ids: list[str] = []
     for bunch in bunches(messages):
-        with client.pipeline(transaction=True) as pipe:
+        with refused_when_full(ids), client.pipeline(transaction=True) as pipe:
             fill(pipe, app, bunch, now, bounds)
             ids += sent(bunch, pipe.execute(), bounds, ids)
     return ids
@@ -241,8 +244,9 @@ def _list_of(message: Message) -> str:
 
 
 def _place_of(message: Message, tenant: str = "") -> str:
-    place = [message.pool, message.task, message.kwargs.get("model")]
-    return json.dumps([*place, tenant] if tenant else place)
+    kwargs = message.kwargs
+    model, retention = kwargs.get("model"), kwargs.get("retention")
+    return Place(message.pool, message.task, model, tenant, retention).line()
 
 
 def _wish_of(message: Message) -> str:

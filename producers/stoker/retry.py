@@ -7,20 +7,22 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import uuid4
 
+from stoker.place import Place
 from stoker.status import State, Status
 from stoker_config import keys
 from stoker_config.keys import PRIORITY_STEPS
-from stoker_config.settings import DAY
+from stoker_config.lapsed import COUNT_SECONDS
+from stoker_config.once import KEEP, WAITING_SECONDS
 from stoker_tasks.event import ROUND_HEADER, wish
 from stoker_tasks.wire import STARTS_HEADER, SUBMITTED_HEADER, pool_name, task_name
-
-_STARTS_SECONDS: Final = 7 * DAY
 
 # Puts a message back as if it had never been sent: no result, no deaths, known as queued.
 # KEYS: kept messages, their times, their size, dead letters, the job's result, tombstone, deaths
 # and starts, queued, running, placed, wishes, the list.
-# ARGV: ID, time, place, wish ('' for none), message, starts, seconds to remember these.
-_RETRY: Final = """
+# ARGV: ID, time, place, wish ('' for none), message, starts.
+_RETRY: Final = (
+    KEEP
+    + f"""
 local id = ARGV[1]
 if redis.call('ZSCORE', KEYS[9], id) or redis.call('ZSCORE', KEYS[10], id) then
   return 'not_finished'
@@ -33,20 +35,26 @@ if size > 0 then
   redis.call('DECRBY', KEYS[3], size)
 elseif redis.call('HDEL', KEYS[4], id) == 0 then return 'not_kept' end
 redis.call('DEL', KEYS[5], KEYS[6], KEYS[7])
-redis.call('SET', KEYS[8], ARGV[6], 'EX', ARGV[7])
+redis.call('SET', KEYS[8], ARGV[6], 'EX', {COUNT_SECONDS})
 redis.call('ZADD', KEYS[9], ARGV[2], id)
 redis.call('HSET', KEYS[11], id, ARGV[3])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[12], id, ARGV[4]) end
 redis.call('LPUSH', KEYS[13], ARGV[5])
+keep_key(id, {WAITING_SECONDS})
 return 'retrying'
 """
+)
 
 
-# KEYS: kept messages, their times, their size. ARGV: ID.
-_FORGET: Final = """
-redis.call('DECRBY', KEYS[3], redis.call('HSTRLEN', KEYS[1], ARGV[1]))
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
+# forget_message(id): deletes the message that is kept of a job.
+FORGET: Final = f"""
+local KEPT, KEPT_UNTIL, KEPT_BYTES = '{keys.KEPT}', '{keys.KEPT_UNTIL}', '{keys.KEPT_BYTES}'
+local function forget_message(id)
+  local size = redis.call('HSTRLEN', KEPT, id)
+  redis.call('HDEL', KEPT, id)
+  redis.call('ZREM', KEPT_UNTIL, id)
+  if size > 0 then redis.call('DECRBY', KEPT_BYTES, size) end
+end
 """
 
 
@@ -123,7 +131,12 @@ def send(pipe: Any, job_id: str, text: bytes, starts: int, now: float) -> Any:
     message["properties"]["delivery_tag"] = str(uuid4())
     queue, priority = str(info["routing_key"]), int(message["properties"].get("priority") or 0)
     kwargs = _kwargs(message)
-    place = [pool_name(queue), task_name(headers["task"]), kwargs.get("model")]
+    place = Place(
+        pool_name(queue),
+        task_name(headers["task"]),
+        kwargs.get("model"),
+        retention=kwargs.get("retention"),
+    )
     names = [
         *(keys.KEPT, keys.KEPT_UNTIL, keys.KEPT_BYTES, keys.DEAD, keys.result(job_id)),
         *(keys.canceled(job_id), keys.deaths(job_id), keys.starts(job_id)),
@@ -131,14 +144,8 @@ def send(pipe: Any, job_id: str, text: bytes, starts: int, now: float) -> Any:
         keys.queue(queue, priority, PRIORITY_STEPS),
     ]
     wanted = wish(kwargs, headers) if kwargs.get("webhook") is not None else ""
-    values = [job_id, now, json.dumps(place), wanted, json.dumps(message), starts, _STARTS_SECONDS]
+    values = [job_id, now, place.line(), wanted, json.dumps(message), starts]
     return pipe.eval(_RETRY, len(names), *names, *values)
-
-
-def forget(pipe: Any, job_id: str) -> None:
-    """Put into a pipeline what deletes the message that is kept of a job."""
-    names = (keys.KEPT, keys.KEPT_UNTIL, keys.KEPT_BYTES)
-    pipe.eval(_FORGET, len(names), *names, job_id)
 
 
 def _kwargs(message: Mapping[str, Any]) -> Mapping[str, Any]:

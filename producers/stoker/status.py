@@ -1,14 +1,16 @@
 """Where a job stands: read from Redis in one round trip, and never guessed."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from stoker.ids import was_given
+from stoker.place import Place
+from stoker.place import read as read_place
 from stoker_config import keys
+from stoker_config.lapsed import Beat
 from stoker_config.serving import Serving
 from stoker_tasks.result import Times
 from stoker_tasks.stored import read
@@ -65,38 +67,45 @@ class Seen:
 
     Attributes:
         status: Where it stands.
-        place: Where it waits, if it does: its pool, task and model.
+        place: Where it waits, if it does.
+        beat: Of a job that is marked as running, the sign of life that some worker gave last.
     """
 
     status: Status
-    place: tuple[str, str, str | None] | None = None
+    place: Place | None = None
+    beat: Beat | None = None
 
     def explained(self, workers: Sequence[Serving]) -> Status:
         """Give the status with the reason why none of these workers takes the job."""
-        reason = explain(workers, *self.place) if self.place else None
+        place = self.place
+        reason = place and explain(workers, place.pool, place.task, place.model)
         return replace(self.status, waiting_for=reason.text) if reason else self.status
 
 
-def ask(pipe: Any, job_id: str) -> None:
-    """Put the questions about one job into a transaction.
+# All at one moment, lest a job that goes from one state to the next is found in none. By a script,
+# since a server without memory refuses every transaction, also one that only reads.
+# KEYS: the job's result, tombstones (canceled, deleted) and starts, running, queued, placed, held
+# deliveries. ARGV: its ID.
+_LOOK: Final = """
+return {
+  redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]),
+  redis.call('EXISTS', KEYS[2]), redis.call('EXISTS', KEYS[3]), redis.call('GET', KEYS[4]),
+  redis.call('ZSCORE', KEYS[5], ARGV[1]), redis.call('ZSCORE', KEYS[6], ARGV[1]),
+  redis.call('HGET', KEYS[7], ARGV[1]), redis.call('ZREVRANGE', KEYS[8], 0, 0, 'WITHSCORES')
+}
+"""
 
-    Args:
-        pipe: A pipeline of redis-py, blocking or not.
-        job_id: The job's ID.
-    """
-    pipe.get(keys.result(job_id))
-    pipe.pttl(keys.result(job_id))
-    pipe.exists(keys.canceled(job_id))
-    pipe.exists(keys.deleted(job_id))
-    pipe.zscore(keys.RUNNING, job_id)
-    pipe.zscore(keys.QUEUED, job_id)
-    pipe.hget(keys.PLACED, job_id)
-    pipe.get(keys.starts(job_id))
+
+def question(job_id: str) -> tuple[Any, ...]:
+    """Give the arguments of the EVAL that looks where a job stands."""
+    own = (keys.result, keys.canceled, keys.deleted, keys.starts)
+    names = [*(each(job_id) for each in own), keys.RUNNING, keys.QUEUED, keys.PLACED, keys.HELD]
+    return _LOOK, len(names), *names, job_id
 
 
 def tell(job_id: str, answers: Sequence[Any]) -> Seen:
-    """Read the answers to what `ask` asked."""
-    stored, left_ms, canceled, deleted, running, queued, place, starts = answers
+    """Read the answer to a job's `question`."""
+    stored, left_ms, canceled, deleted, starts, running, queued, place, beat = answers
     if deleted:
         # A worker that meets the message of a canceled job says once more that it is canceled.
         return Seen(Status(id=job_id, state=State.GONE, terminal=True))
@@ -118,10 +127,20 @@ def tell(job_id: str, answers: Sequence[Any]) -> Seen:
     if canceled:
         # Also while it is back on its queue: its worker died, and it will not be started again.
         state = State.CANCELING
-    times = Times.model_validate({"queued_at": queued, "started_at": running, "attempts": attempts})
+    times = Times.model_validate(
+        {
+            "queued_at": queued and float(queued),
+            "started_at": running and float(running),
+            "attempts": attempts,
+        }
+    )
     status = Status(id=job_id, state=state, terminal=False, times=times)
     waits = state is State.QUEUED and place is not None
-    return Seen(status, tuple(json.loads(place)[:3]) if waits else None)
+    return Seen(
+        status,
+        place=read_place(place) if waits else None,
+        beat=None if running is None else Beat.read(beat),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ class Unserved(StokerError):
 
 
 class QueueFull(StokerError):
-    """As many jobs of the pool, or of the tenant, wait as may."""
+    """As many jobs of the pool, or of the tenant, wait as may, or as Redis has memory for."""
 
     type = ErrorType.QUEUE_FULL
     retryable = True

@@ -12,7 +12,9 @@ import redis
 from stoker import (
     CancelAnswer,
     Client,
+    DeleteAnswer,
     Failure,
+    JobHandle,
     RetryAnswer,
     State,
     Success,
@@ -130,6 +132,61 @@ def test_a_key_where_none_is_kept_is_refused(client: Client, stock: Producer) ->
     assert "leave it out" in refused.text
     with pytest.raises(errors.InvalidInput, match="leave it out"):
         client.signature(text("x", "k"))
+
+
+def test_a_canceled_jobs_key_stands_for_it_a_while_and_a_deleted_ones_is_free(
+    client: Client, server: Any
+) -> None:
+    def submit() -> JobHandle:
+        job = text("x", "order 9", tenant="t", retention=600)
+        return client.submit(job, pool="nobody", allow_unserved=True)
+
+    key, first = keys.idempotency(digest_of("order 9", "t")), submit()
+    assert server.ttl(key) > 80 * DAY
+
+    assert first.cancel() is CancelAnswer.CANCELED
+
+    # A caller that repeats its request does not undo what somebody canceled.
+    assert submit().id == first.id
+    assert 0 < server.ttl(key) <= DAY
+    assert first.delete() is DeleteAnswer.DELETED
+    assert not server.exists(key, keys.keyed(first.id))
+    second = submit()
+    assert second.id != first.id
+    assert second.status().state is State.QUEUED
+    assert submit().id == second.id
+
+
+def test_a_deleted_jobs_message_takes_nothing_from_the_next_job_of_its_key(
+    client: Client, server: Any
+) -> None:
+    busy = client.submit(text("steps=1"))
+    until(lambda: busy.status().state is State.RUNNING)
+    first = client.submit(text("x", "order 10"))
+    first.cancel()
+    first.delete()
+    second = client.submit(text("x", "order 10"), countdown=60)
+    busy.cancel()
+    until(lambda: not server.exists("unacked") or server.hlen("unacked") == 1)
+
+    assert server.ttl(keys.idempotency(digest_of("order 10", None))) > 80 * DAY
+    assert second.cancel() is CancelAnswer.CANCELED
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["waiting", "running"])
+def test_a_canceled_job_is_kept_for_as_long_as_it_asked(
+    client: Client, server: Any, running: bool
+) -> None:
+    job = text("steps=1", retention=600)
+    handle = client.submit(job) if running else client.submit(job, pool="no", allow_unserved=True)
+    if running:
+        until(lambda: handle.status().state is State.RUNNING)
+    handle.cancel()
+    result = handle.wait(timeout=10)
+
+    assert 500 < server.ttl(keys.result(handle.id)) <= 600
+    for times in (result.times, handle.status().times):
+        assert (times.expires_at - times.finished_at).total_seconds() == 600
 
 
 # -- a retry by hand -------------------------------------------------------------------------------

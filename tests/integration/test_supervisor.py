@@ -51,6 +51,10 @@ def test_jobs_of_a_dead_process_are_given_back_at_once_and_run_again(
     killed = time.monotonic()
     until(lambda: server.hlen("unacked") == 0, seconds=10)
     given_back = time.monotonic() - killed
+    # Another process is being started: until then it waits, and its start is not forgotten.
+    again = handles[0].status()
+    assert (again.state, again.times.attempts) == (State.QUEUED, 1)
+    assert (again.times.started_at, server.get(keys.deaths(handles[0].id))) == (None, b"1")
 
     results = dict(client.as_completed(handles, timeout=40))
     assert all(isinstance(result, Success) for result in results.values())

@@ -14,6 +14,7 @@ from celery import Celery, signals
 from stoker_config.app import make_app
 from stoker_config.logs import set_up
 from stoker_config.models_file import ModelEntry, read_models_file
+from stoker_config.retention import Retention
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 from stoker_tasks.parts import install_words
@@ -65,7 +66,7 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
         worker_soft_shutdown_timeout=0,
         **broker_conf(settings),
     )
-    register(app)
+    register(app, Retention(settings.result_expires, settings.retention_max))
     app.steps["worker"].add(engine_step(settings, make or make_engine))
     signals.setup_logging.connect(lambda **_: set_up(settings), weak=False)
     signals.before_task_publish.connect(hide_arguments, weak=False)

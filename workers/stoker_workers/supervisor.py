@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import redis
 
+from stoker_config import keys
 from stoker_config.servers import connect
 from stoker_config.settings import Settings, child_environment
 from stoker_workers.broker.leases import give_back_of
@@ -87,7 +88,7 @@ class Supervisor:
     def _give_back(self, worker_id: str) -> None:
         """Give back what the process still held; failing that, its leases lapse."""
         client = connect(self._settings)
-        ledger = Ledger(client, "unacked_index", "unacked", self._settings.lease)
+        ledger = Ledger(client, keys.HELD, keys.HELD_MESSAGES, self._settings.lease)
         try:
             done = give_back_of(ledger, worker_id)
         except redis.RedisError as error:

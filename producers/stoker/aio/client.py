@@ -1,31 +1,28 @@
 """Submits jobs and reads their results, for asyncio."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from stoker import retry, status
+from stoker import cancel, retry, status
 from stoker.admission import Admission
 from stoker.aio.handle import AsyncJobHandle
+from stoker.aio.server import AsyncServer
 from stoker.bounds import Bounds
-from stoker.cancel import answer_of, question
 from stoker.client import Client
 from stoker.delete import DeleteAnswer
+from stoker.full import refused_when_full
 from stoker.publish import Message, bunches, fill, sent
 from stoker.retry import RetryAnswer
-from stoker.status import CancelAnswer, Status
-from stoker_config import keys
+from stoker.status import CancelAnswer, Seen, Status
+from stoker_config.lapsed import Beat, settle
 from stoker_config.settings import Settings
 from stoker_tasks.job import Job
 from stoker_tasks.media import Media
 from stoker_tasks.result import Result, Success, referenced
 from stoker_tasks.wire import queue_name
-
-if TYPE_CHECKING:
-    from stoker.aio.listener import AsyncListener
 
 # Shorter texts are packed at once; all else in a thread, since a store of files blocks.
 _SHORT = 4096
@@ -58,7 +55,8 @@ class AsyncClient:
     ) -> None:
         self.blocking = Client(redis_url, app=app, settings=settings)
         self._admission = Admission()
-        self._parts: dict[str, Any] = {}
+        self._server = AsyncServer(self.blocking.settings)
+        self._celery_is_loaded = False
 
     # -- submitting --------------------------------------------------------------------------
 
@@ -99,14 +97,15 @@ class AsyncClient:
             await self._admit(pool, jobs)
         short = all(isinstance(job.inputs, str) and len(job.inputs) <= _SHORT for job in jobs)
         # Celery is imported by the first call.
-        known, self._parts["celery"] = "celery" in self._parts, True
+        known, self._celery_is_loaded = self._celery_is_loaded, True
         app, messages = prepare() if short and known else await asyncio.to_thread(prepare)
-        now, bounds = await self._now(), Bounds.of(self.blocking.settings)
+        now, bounds = await self._server.now(), Bounds.of(self.blocking.settings)
         ids: list[str] = []
         for bunch in bunches(messages):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                fill(pipe, app, bunch, now, bounds)
-                ids += sent(bunch, await pipe.execute(), bounds, ids)
+            with refused_when_full(ids):
+                async with self._server.redis.pipeline(transaction=True) as pipe:
+                    fill(pipe, app, bunch, now, bounds)
+                    ids += sent(bunch, await pipe.execute(), bounds, ids)
         return [AsyncJobHandle(self, job_id) for job_id in ids]
 
     async def signature(self, job: Job | str, *, pool: str | None = None, **fields: Any) -> Any:
@@ -118,13 +117,8 @@ class AsyncClient:
         return await asyncio.to_thread(self.blocking.signature, job, pool=pool, **fields)
 
     async def _admit(self, pool: str, jobs: Sequence[Job]) -> None:
-        from stoker_config import serving
-
         if self._admission.is_stale(pool):
-            now = await self._now()
-            async with self._redis.pipeline(transaction=True) as pipe:
-                serving.ask(pipe, now)
-                self._admission.learn(*serving.tell(await pipe.execute()))
+            self._admission.learn(*await self._server.served())
         self._admission.judge(pool, {(job.task, job.model) for job in jobs})
 
     # -- reading -----------------------------------------------------------------------------
@@ -135,18 +129,24 @@ class AsyncClient:
 
     async def status(self, job_id: str) -> Status:
         """Say where a job stands."""
-        from stoker_config import serving
-
-        async with self._redis.pipeline(transaction=True) as pipe:
-            status.ask(pipe, job_id)
-            seen = status.tell(job_id, await pipe.execute())
+        seen = await self._seen(job_id)
+        if seen.beat and await self._settled(job_id, seen.beat):
+            seen = await self._seen(job_id)
         if not seen.place:
             return seen.status
-        now = await self._now()
-        async with self._redis.pipeline(transaction=True) as pipe:
-            serving.ask(pipe, now)
-            workers, _ = serving.tell(await pipe.execute())
+        workers, _ = await self._server.served()
         return seen.explained(workers)
+
+    async def _seen(self, job_id: str) -> Seen:
+        return status.tell(job_id, await self._server.redis.eval(*status.question(job_id)))
+
+    async def _settled(self, job_id: str, beat: Beat) -> bool:
+        """Mark a job as running no more, if no worker lives; see `Client`."""
+        now = await self._server.now()
+        if not beat.is_over(now, self.blocking.settings.lease) or (await self._server.served())[0]:
+            return False
+        await self._server.redis.eval(*settle(job_id, beat))
+        return True
 
     async def wait(self, job_id: str, timeout: float | None = None) -> Result:
         """Wait for a job's result; see `Client.wait`.
@@ -154,7 +154,7 @@ class AsyncClient:
         Raises:
             TimeoutError: It was not finished in time.
         """
-        async for _, result in self._listener.results([job_id], timeout):
+        async for _, result in self._server.listener.results([job_id], timeout):
             return await self._whole(result)
         raise AssertionError("unreachable")
 
@@ -167,7 +167,7 @@ class AsyncClient:
             TimeoutError: Some were not finished in time.
         """
         by_id = {handle.id: handle for handle in handles}
-        async for job_id, result in self._listener.results(list(by_id), timeout):
+        async for job_id, result in self._server.listener.results(list(by_id), timeout):
             yield by_id[job_id], await self._whole(result)
 
     async def upload(self, file: bytes | Path) -> Media:
@@ -191,9 +191,14 @@ class AsyncClient:
 
     async def cancel(self, job_id: str) -> CancelAnswer:
         """Cancel a job; see `CancelAnswer` for what may come of it."""
-        wanted = await self._redis.hget(keys.WISHES, job_id)
-        expires = self.blocking.settings.result_expires
-        answer = answer_of(await self._redis.eval(*question(job_id, wanted, expires)))
+        seen, settings = await self._seen(job_id), self.blocking.settings
+        if seen.beat:
+            await self._settled(job_id, seen.beat)
+        async with self._server.redis.pipeline(transaction=False) as pipe:
+            cancel.ask(pipe, job_id)
+            known = cancel.tell(await pipe.execute())
+        asked = self._server.redis.eval(*cancel.question(job_id, known, settings))
+        answer = cancel.answer_of(await asked)
         if answer in (CancelAnswer.CANCELED, CancelAnswer.CANCELING):
             await asyncio.to_thread(lambda: self.blocking.app.control.revoke(job_id))
         return answer
@@ -203,13 +208,13 @@ class AsyncClient:
         stands = await self.status(job_id)
         if (refused := retry.refusal(stands)) is not None:
             return refused
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self._server.redis.pipeline(transaction=False) as pipe:
             retry.ask(pipe, job_id)
             text = retry.tell(await pipe.execute())
         if text is None:
             return RetryAnswer.NOT_KEPT
-        now = await self._now()
-        sent_again = retry.send(self._redis, job_id, text, stands.times.attempts, now)
+        now = await self._server.now()
+        sent_again = retry.send(self._server.redis, job_id, text, stands.times.attempts, now)
         return RetryAnswer((await sent_again).decode())
 
     async def delete(self, job_id: str) -> DeleteAnswer:
@@ -220,11 +225,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close all connections. The client opens new ones if it is used again."""
-        parts, self._parts = self._parts, {}
-        if "listener" in parts:
-            await parts["listener"].close()
-        if "redis" in parts:
-            await parts["redis"].aclose()
+        await self._server.close()
         await asyncio.to_thread(self.blocking.close)
 
     async def __aenter__(self) -> Self:
@@ -232,31 +233,3 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-    @property
-    def _redis(self) -> Any:
-        if "redis" not in self._parts:
-            from stoker_config.servers import connect_async
-
-            self._parts["redis"] = connect_async(self.blocking.settings)
-        return self._parts["redis"]
-
-    @property
-    def _listener(self) -> "AsyncListener":
-        if "listener" not in self._parts:
-            from stoker.aio.listener import AsyncListener
-
-            self._parts["listener"] = AsyncListener(self._redis)
-        listener: AsyncListener = self._parts["listener"]
-        return listener
-
-    async def _now(self) -> float:
-        from stoker_config.clock import ServerClock
-
-        if "clock" not in self._parts:
-            self._parts["clock"] = ServerClock()
-        clock: ServerClock = self._parts["clock"]
-        if clock.is_stale():
-            began = time.monotonic()
-            clock.learn(await self._redis.time(), began)
-        return clock.now()

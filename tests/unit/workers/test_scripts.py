@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from stoker_workers.broker.ledger import Ledger
+from stoker_config import keys
+from stoker_workers.broker.leases import give_back_lapsed
+from stoker_workers.broker.ledger import Ledger, Return
 from stoker_workers.broker.scripts import CLAIM, LAPSED
 from tests.support.until import until
 
@@ -102,15 +104,34 @@ def test_a_late_return_or_acknowledgement_touches_nobody_elses_delivery(server: 
     claim(server, 1, "early.")
     early = ledger(server)
     early.claimed({"early.1": "q"})
-    assert early.restore([("early.1", "q", "")]) == 1  # another worker found it lapsed
+    assert early.restore([Return("early.1", "q")]) == 1  # another worker found it lapsed
     claim(server, 1, "late.")
 
     early.acknowledge(["early.1"])
-    assert early.restore([("early.1", "q", "")]) == 0
+    assert early.restore([Return("early.1", "q")]) == 0
 
     assert server.llen("q") == 0
     assert server.hkeys("table") == [b"late.1"]
     assert server.zrange("index", 0, -1) == [b"late.1"]
+
+
+def test_what_ran_when_its_holder_fell_silent_waits_again_and_its_death_counts_once(
+    server: Any,
+) -> None:
+    for job in ("ran", "waited"):
+        message = {"body": "", "headers": {"id": job}, "properties": {"delivery_info": {}}}
+        server.lpush("q", json.dumps(message))
+    claim(server, 2)
+    server.zadd("index", {"t.1": 1, "t.2": 1})
+    server.zadd(keys.RUNNING, {"ran": 5})
+
+    for _ in range(2):
+        give_back_lapsed(ledger(server), 60.0, lambda _, key: [key])
+
+    assert server.llen("q") == 2
+    assert server.zcard(keys.RUNNING) == 0
+    assert (server.get(keys.deaths("ran")), server.get(keys.starts("ran"))) == (b"1", b"1")
+    assert not server.exists(keys.deaths("waited"), keys.starts("waited"))
 
 
 def test_a_beat_renews_what_is_held_and_revives_nothing(server: Any) -> None:

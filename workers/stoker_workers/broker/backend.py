@@ -13,6 +13,7 @@ from celery.states import PENDING, STARTED
 
 from stoker_config import keys, outbox
 from stoker_config.clock import ServerClock
+from stoker_config.servers import is_full
 from stoker_tasks.event import Event, Listener
 from stoker_tasks.stored import read
 from stoker_tasks.wire import COUNTED_HEADER
@@ -66,8 +67,8 @@ class Deliveries:
         keep: Seconds for which results are kept, by the job's ID; others as long as usual.
     """
 
-    index: str = "unacked_index"
-    table: str = "unacked"
+    index: str = keys.HELD
+    table: str = keys.HELD_MESSAGES
     tags: Mapping[str, str] = field(default_factory=dict)
     keep: Mapping[str, int] = field(default_factory=dict)
 
@@ -111,6 +112,19 @@ class CollectingBackend(QuickBackend):
         for call in _calls(list(results.values())):
             # Storing is fenced, so it may be repeated until the server is back.
             self.ensure(self._store_all, (call, deliveries), max_retries=None)
+
+    @contextmanager
+    def keeping(self, keep: Mapping[str, int]) -> Iterator[None]:
+        """Keep results that this thread stores while the context lasts for times of their own.
+
+        Args:
+            keep: Seconds, by the job's ID.
+        """
+        self._thread.keep = keep
+        try:
+            yield
+        finally:
+            self._thread.keep = None
 
     def store_result(
         self,
@@ -285,8 +299,7 @@ class CollectingBackend(QuickBackend):
                 + told,
             )
         except redis.ResponseError as error:
-            # Redis 6 tells in a text of its own what a script was refused.
-            if "-OOM " in str(error):
+            if is_full(error):
                 raise redis.OutOfMemoryError(str(error)) from None
             raise
         if late:

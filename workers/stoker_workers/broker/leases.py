@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from stoker_config import keys
-from stoker_config.app import VISIBILITY_TIMEOUT
 from stoker_config.keys import PRIORITY_STEPS
-from stoker_workers.broker.ledger import Ledger
+from stoker_config.lapsed import VISIBILITY_TIMEOUT
+from stoker_workers.broker.ledger import Ledger, Return
 from stoker_workers.broker.scripts import LAPSED
 
 # How many lapsed deliveries one sweep gives back at most.
@@ -100,13 +100,18 @@ def _give_back(ledger: Ledger, held: Mapping[str, bytes], queues_of: QueuesOf) -
         _mark_redelivered(message)
         queue = next(iter(queues_of(exchange, routing_key)), routing_key)
         key = keys.queue(queue, _priority(message), PRIORITY_STEPS)
-        messages.append((tag, key, json.dumps(message)))
+        messages.append(Return(tag, key, json.dumps(message), _job_id(message)))
     return ledger.restore(messages) if messages else 0
 
 
 def _mark_redelivered(message: dict[str, Any]) -> None:
     message.setdefault("headers", {})["redelivered"] = True
     message["properties"].setdefault("delivery_info", {})["redelivered"] = True
+
+
+def _job_id(message: Mapping[str, Any]) -> str:
+    """Give the ID of a message's job; '' where it is not among the headers."""
+    return str(message["headers"].get("id") or "")
 
 
 def _priority(message: Mapping[str, Any]) -> int:

@@ -7,6 +7,7 @@ stays held meanwhile, so a reconnect neither gives it to another worker nor forg
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import redis
@@ -21,6 +22,23 @@ _CALL: Final = 500
 def ledger_of(request: Any) -> "Ledger | None":
     """Give the ledger that holds a request's delivery; None on kombu's own transport."""
     return getattr(request.message.channel, "ledger", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """A delivery whose message goes back to its queue.
+
+    Attributes:
+        tag: Its tag.
+        key: The list that its message goes back to.
+        text: The message; as it was claimed if "".
+        died: The job's ID, if its holder is dead or silent; "" if it is given back in order.
+    """
+
+    tag: str
+    key: str
+    text: str = field(default="", repr=False)
+    died: str = ""
 
 
 class Ledger:
@@ -131,9 +149,11 @@ class Ledger:
 
     def acknowledge(self, tags: Sequence[str]) -> None:
         """Acknowledge deliveries, all in one round trip."""
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.zrem(self.index, *tags)
+        # No transaction, which a server without memory would refuse. What is cut off between the
+        # two is an entry of the index without a message, which the next look at lapsed ones drops.
+        with self.client.pipeline(transaction=False) as pipe:
             pipe.hdel(self.table, *tags)
+            pipe.zrem(self.index, *tags)
             pipe.execute()
         self.acknowledged(tags)
 
@@ -152,23 +172,26 @@ class Ledger:
         # The last one put back is the first one served.
         for start in range(0, len(back), _CALL):
             end = len(back) - start
-            done += self.restore([(tag, key, "") for tag, key in back[max(0, end - _CALL) : end]])
+            done += self.restore([Return(tag, key) for tag, key in back[max(0, end - _CALL) : end]])
         self.acknowledged(tag for tag, _ in back)
         return done
 
-    def restore(self, messages: Sequence[tuple[str, str, str]]) -> int:
+    def restore(self, messages: Sequence[Return]) -> int:
         """Put messages back, whoever held them.
 
         Args:
-            messages: For each its tag, its list, and its text, or "" for the text as it was
-                claimed; the first is to be served first.
+            messages: The first is to be served first.
 
         Returns:
             How many tags were still held.
         """
-        lists = list(dict.fromkeys(key for _, key, _ in messages))
+        lists = list(dict.fromkeys(each.key for each in messages))
         number = {key: at for at, key in enumerate(lists, 1)}
-        args = [arg for tag, key, text in reversed(messages) for arg in (tag, number[key], text)]
+        args = [
+            arg
+            for each in reversed(messages)
+            for arg in (each.tag, number[each.key], each.text, each.died)
+        ]
         return int(self._restore(keys=[self.index, self.table, *lists], args=args))
 
     def connection_lost(self, tags: Iterable[str]) -> None:

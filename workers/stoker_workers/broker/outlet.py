@@ -20,6 +20,8 @@ from kombu.exceptions import OperationalError
 
 from stoker_config import keys, outbox
 from stoker_config.clock import ServerClock
+from stoker_config.lapsed import COUNT_SECONDS, DIED
+from stoker_config.once import KEEP_ALL
 from stoker_config.retention import Retention
 from stoker_config.settings import Settings
 from stoker_tasks.errors import Internal, Poison
@@ -39,21 +41,16 @@ from stoker_workers.engine.faults import log_fault
 
 logger = logging.getLogger(__name__)
 
-# For how long the deaths and the starts of a job are remembered.
-COUNT_SECONDS: Final = 7 * 86_400
-
-# A redelivered job that is still marked as running was running when its worker died. One that only
-# waited there is innocent. The mark goes with the counting, so that each death counts once.
-# KEYS: running, the job's deaths, its starts. ARGV: its ID, for how long to remember.
-_COUNT_DEATH: Final = """
-if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then
-  for i = 2, 3 do
-    redis.call('INCR', KEYS[i])
-    redis.call('EXPIRE', KEYS[i], ARGV[2])
-  end
-end
-return {tonumber(redis.call('GET', KEYS[2]) or '-1'), tonumber(redis.call('GET', KEYS[3]) or '0')}
+# Whoever gave a redelivered job back has counted the death of its worker already, unless that was
+# kombu's own transport.
+# KEYS: the job's deaths, its starts. ARGV: its ID.
+_COUNT_DEATH: Final = (
+    DIED
+    + """
+died(ARGV[1])
+return {tonumber(redis.call('GET', KEYS[1]) or '-1'), tonumber(redis.call('GET', KEYS[2]) or '0')}
 """
+)
 
 
 class CeleryOutlet:
@@ -76,6 +73,7 @@ class CeleryOutlet:
         self._settings = settings
         self._count_death = client.register_script(_COUNT_DEATH)
         self._tell = client.register_script(outbox.TELL)
+        self._keep_keys = client.register_script(KEEP_ALL)
 
     def now(self) -> float:
         """Give seconds since the epoch by the server's clock."""
@@ -84,8 +82,7 @@ class CeleryOutlet:
     def deaths(self, delivery: Delivery) -> int | None:
         """Count the deaths that this redelivered job may have caused; None if unsuspected."""
         deaths, starts = self._count_death(
-            keys=[keys.RUNNING, keys.deaths(delivery.id), keys.starts(delivery.id)],
-            args=[delivery.id, COUNT_SECONDS],
+            keys=[keys.deaths(delivery.id), keys.starts(delivery.id)], args=[delivery.id]
         )
         delivery.handle.starts = max(delivery.handle.starts, int(starts))
         return int(deaths) if deaths >= 0 else None
@@ -212,13 +209,9 @@ class CeleryOutlet:
 
     def _let_keys_lapse(self, deliveries: Sequence[Delivery]) -> None:
         """Count the time of idempotency keys from now on: their jobs have ended."""
-        digests = [each.handle.request_dict.get(IDEMPOTENCY_HEADER) for each in deliveries]
-        if not any(digests):
-            return
-        with self._client.pipeline(transaction=False) as pipe:
-            for digest in filter(None, digests):
-                pipe.expire(keys.idempotency(str(digest)), self._settings.idempotency_expires)
-            pipe.execute()
+        keyed = [each.id for each in deliveries if each.handle.request_dict.get(IDEMPOTENCY_HEADER)]
+        if keyed:
+            self._keep_keys(args=[self._settings.idempotency_expires, *keyed])
 
     def _keep_dead(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:

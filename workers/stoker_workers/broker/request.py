@@ -11,7 +11,6 @@ from celery.app.task import Context
 from celery.worker import state
 from celery.worker.request import Request
 
-from stoker_config.settings import DAY
 from stoker_tasks.event import listener_of
 from stoker_tasks.wire import HIDDEN, STARTS_HEADER, SUBMITTED_HEADER
 from stoker_workers.broker.kept import keep_messages
@@ -71,13 +70,12 @@ class PrivateRequest(Request):
 
     def _announce_revoked(self, *args: Any) -> None:
         """Conclude a job that was revoked, or was too late to be started."""
+        seconds = self.task.retention.of(self.kwargs.get("retention"))
         setattr(self._context, TIMES, self.times())
-        backend, asked = self.task.backend, self.kwargs.get("retention")
-        seconds = int(backend.expires or DAY)
-        if isinstance(asked, int):
-            seconds = min(seconds, asked)
+        backend = self.task.backend
         keep_messages(backend.client, [(self, seconds)])
-        super()._announce_revoked(*args)
+        with backend.keeping({self.id: seconds}):
+            super()._announce_revoked(*args)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Discard the result of a running job; it shares its forward pass, which goes on."""

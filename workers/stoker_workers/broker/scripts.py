@@ -6,6 +6,8 @@ workers can share a queue with Stoker's and give back what either of them left b
 
 from typing import Final
 
+from stoker_config.lapsed import DIED
+
 # Takes up to ARGV[1] messages and registers each under a tag of this claim's own, so that no crash
 # falls between taking and registering, and nobody else's acknowledgement meets this delivery.
 # KEYS: index, hash, then one list for each priority and queue, first served first.
@@ -48,8 +50,12 @@ return out
 """
 
 # Says that deliveries are still held, by the server's clock; one that is gone is not brought back.
+# It begins with a write that takes no memory, here of nothing. So it is not refused while Redis has
+# none left: a script is stopped at its first write only, lest it ends half way (documented by Redis
+# under "Scripting with Lua").
 # KEYS: index. ARGV: tags.
 BEAT: Final = """
+redis.call('ZREM', KEYS[1], '')
 local time = redis.call('TIME')
 local now = time[1] .. '.' .. string.format('%06d', time[2])
 local args = {}
@@ -57,12 +63,16 @@ for _, tag in ipairs(ARGV) do args[#args + 1] = now; args[#args + 1] = tag end
 return redis.call('ZADD', KEYS[1], 'XX', unpack(args))
 """
 
-# Puts messages back at the head of their lists, if their tags are still held.
-# KEYS: index, hash, then the lists. ARGV: for each message its tag, its list's number, and its
-# text, or '' for the text as it was claimed. The last one given is served first.
-RESTORE: Final = """
+# Puts messages back at the head of their lists, if their tags are still held. It is not refused
+# while Redis has no memory left: see `BEAT`.
+# KEYS: index, hash, then the lists. ARGV: for each message its tag, its list's number, its text, or
+# '' for the text as it was claimed, and its job's ID if its holder is dead, else ''. The last one
+# given is served first.
+RESTORE: Final = (
+    DIED
+    + """
 local done = 0
-for i = 1, #ARGV, 3 do
+for i = 1, #ARGV, 4 do
   local tag, text = ARGV[i], ARGV[i + 2]
   local held = redis.call('HGET', KEYS[2], tag)
   redis.call('ZREM', KEYS[1], tag)
@@ -70,11 +80,13 @@ for i = 1, #ARGV, 3 do
     redis.call('HDEL', KEYS[2], tag)
     if text == '' then text = string.match(held, '^%[(.*), "", "[^"]*"%]$') end
     redis.call('RPUSH', KEYS[tonumber(ARGV[i + 1]) + 2], text)
+    if ARGV[i + 3] ~= '' then died(ARGV[i + 3]) end
     done = done + 1
   end
 end
 return done
 """
+)
 
 # Lists deliveries whose holder is silent: tag, text, … A delivery of Stoker's has a dot in its tag
 # and is renewed, so it lapses after the lease; a stock worker renews nothing, and its deliveries

@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery, Task
 
+from stoker_config.retention import Retention
 from stoker_tasks.catalog import ALIASES, CATALOG
 from stoker_tasks.errors import Internal, StokerError
 from stoker_tasks.result import Success
@@ -46,9 +47,14 @@ class Returned:
 
 
 class PipelineTask(Task):
-    """The Celery task of one pipeline task."""
+    """The Celery task of one pipeline task.
+
+    Attributes:
+        retention: For how long the results of its jobs are kept.
+    """
 
     abstract = True
+    retention: Retention
     Request = "stoker_workers.broker.request:PrivateRequest"
     Strategy = "stoker_workers.broker.strategy:JobStrategy"
     acks_late = True
@@ -80,8 +86,13 @@ def outcome(value: Outcome) -> Iterator[None]:
         _current.outcome = None
 
 
-def register(app: Celery) -> None:
-    """Register the Celery task of every task in the catalog, and of every alias."""
+def register(app: Celery, retention: Retention) -> None:
+    """Register the Celery task of every task in the catalog, and of every alias.
+
+    Args:
+        app: The worker's app.
+        retention: For how long results are kept.
+    """
     for task in (*CATALOG, *ALIASES):
         name = celery_name(task)
         cls = type(
@@ -90,6 +101,7 @@ def register(app: Celery) -> None:
             {
                 "name": name,
                 "__module__": __name__,
+                "retention": retention,
             },
         )
         app.register_task(cls())

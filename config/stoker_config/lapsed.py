@@ -1,0 +1,84 @@
+"""When a lease is over, and what becomes of a job's mark as running when its worker has died.
+
+Whoever gives a dead worker's job back takes the mark off and counts the death, in the same step: a
+supervisor, or any living worker. While no worker lives, a producer that asks for the job does so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stoker_config import keys
+from stoker_config.settings import DAY
+
+# Seconds after which kombu gives back what a worker on its own transport holds, which renews
+# nothing: longer than any pause of its event loop, short enough to be waited for after a crash.
+VISIBILITY_TIMEOUT: Final = 3600
+# For how long the deaths and the starts of a job are remembered.
+COUNT_SECONDS: Final = 7 * DAY
+
+# A job that is given back while it is marked as running was running when its worker died; one that
+# only waited there is innocent. The mark goes with the counting, so that each death counts once.
+DIED: Final = f"""
+local RUNNING, DEATHS, STARTS = '{keys.RUNNING}', '{keys.deaths("")}', '{keys.starts("")}'
+local function died(id)
+  if redis.call('ZREM', RUNNING, id) == 0 then return end
+  for _, key in ipairs({{DEATHS .. id, STARTS .. id}}) do
+    redis.call('INCR', key)
+    redis.call('EXPIRE', key, {COUNT_SECONDS})
+  end
+end
+"""
+
+# Whatever is renewed meanwhile, or held anew, belongs to a worker that lives.
+# KEYS: held deliveries. ARGV: the job's ID, and the held delivery that was renewed last, with the
+# time; '' and 0 for none.
+_SETTLE: Final = (
+    DIED
+    + """
+local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+local tag, at = last[1] or '', tonumber(last[2] or 0)
+if tag == ARGV[2] and at == tonumber(ARGV[3]) then died(ARGV[1]) end
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The delivery whose lease was renewed last, of all that are held on a server.
+
+    If this lease is over, so is every other: no worker lives that would have renewed one.
+
+    Attributes:
+        tag: The delivery's tag; '' if none is held.
+        at: When it was renewed, in seconds since the epoch by the server's clock.
+    """
+
+    tag: str = ""
+    at: float = 0.0
+
+    @classmethod
+    def read(cls, last: Sequence[bytes]) -> "Beat":
+        """Read it: the last of the held deliveries and its time, as Redis spells them."""
+        return cls(last[0].decode(), float(last[1])) if last else cls()
+
+    def is_over(self, now: float, lease: float) -> bool:
+        """Tell whether the lease is over.
+
+        Args:
+            now: Seconds since the epoch by the server's clock.
+            lease: Seconds of a lease of Stoker's workers.
+        """
+        # A tag of Stoker's own transport has a dot in it.
+        seconds = lease if "." in self.tag else VISIBILITY_TIMEOUT
+        return not self.tag or now - self.at > seconds
+
+
+def settle(job_id: str, beat: Beat) -> tuple[Any, ...]:
+    """Give the arguments of the EVAL that marks a job as running no more, if nobody holds it.
+
+    Args:
+        job_id: The job.
+        beat: The last beat, which is over.
+    """
+    return _SETTLE, 1, keys.HELD, job_id, beat.tag, repr(beat.at)

@@ -1,0 +1,128 @@
+"""A Redis without memory: producers hear it in Stoker's words, and workers lose no lease."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+
+from stoker import (
+    AsyncClient,
+    CancelAnswer,
+    Client,
+    DeleteAnswer,
+    RetryAnswer,
+    State,
+    StokerError,
+    TextClassification,
+    errors,
+)
+from stoker_config import keys
+from stoker_config.settings import Settings
+from stoker_workers.broker.ledger import Ledger, Return
+from tests.support import redis_server, valkey_server
+
+JOB = TextClassification(inputs="x", idempotency_key="k")
+
+
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Both tell in words of their own that they refuse a script."""
+    if request.param == "valkey":
+        with valkey_server.running(tmp_path_factory.mktemp("valkey")) as url:
+            yield url
+    else:
+        with redis_server.folder() as folder, redis_server.running(folder) as url:
+            yield url
+
+
+@pytest.fixture
+def server(url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(url) as server:
+        server.flushall()
+        yield server
+
+
+@contextmanager
+def full(server: Any) -> Iterator[None]:
+    server.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        server.config_set("maxmemory", 0)
+
+
+def refused(call: Any, kind: type[StokerError], url: str) -> dict[str, Any]:
+    with pytest.raises(kind, match=r"no memory left \(maxmemory\)") as caught:
+        call()
+    assert caught.value.retryable
+    assert "TextClassification" not in str(caught.value)
+    assert caught.value.details["retry_after"] > 0
+    return caught.value.details
+
+
+@pytest.mark.parametrize("limit", [None, 1000], ids=["unbounded", "bounded"])
+def test_submitting_is_refused_with_a_time_to_try_again(
+    url: str, server: Any, limit: int | None
+) -> None:
+    settings = Settings.model_validate({"redis_url": url, "queue_limit": limit})
+
+    async def submit() -> None:
+        async with AsyncClient(settings=settings) as client:
+            await client.submit_many([JOB] * 3, allow_unserved=True)
+
+    with Client(settings=settings) as client:
+        with full(server):
+            for jobs in ([TextClassification(inputs="x")], [JOB], [JOB] * 600):
+                details = refused(
+                    lambda jobs=jobs: client.submit_many(jobs, allow_unserved=True),
+                    errors.QueueFull,
+                    url,
+                )
+                assert details["taken"] == []
+            refused(lambda: asyncio.run(submit()), errors.QueueFull, url)
+        assert not server.exists(keys.QUEUED, "stoker", keys.PLACED)
+
+        assert client.submit(JOB, allow_unserved=True).status().state is State.QUEUED
+
+
+def test_files_and_large_inputs_are_refused_alike(url: str, server: Any) -> None:
+    async def upload() -> None:
+        async with AsyncClient(url) as client:
+            await client.upload(b"x" * 10)
+
+    with Client(url) as client, full(server):
+        refused(lambda: client.upload(b"x" * 10), errors.StorageUnavailable, url)
+        refused(lambda: asyncio.run(upload()), errors.StorageUnavailable, url)
+        large = TextClassification(inputs="word " * 40_000)
+        refused(lambda: client.submit(large, allow_unserved=True), errors.StorageUnavailable, url)
+
+
+def test_what_frees_memory_is_not_refused(url: str, server: Any) -> None:
+    with Client(url) as client:
+        handle = client.submit(JOB, allow_unserved=True)
+        with full(server):
+            assert handle.cancel() is CancelAnswer.CANCELED
+            assert handle.status().state is State.CANCELED
+            assert handle.retry() is RetryAnswer.NOT_KEPT
+            assert handle.delete() is DeleteAnswer.DELETED
+        assert handle.status().state is State.GONE
+
+
+def test_leases_are_renewed_and_given_back(url: str, server: Any) -> None:
+    ledger = Ledger(server, keys.HELD, keys.HELD_MESSAGES, 60.0)
+    server.zadd(keys.HELD, {"w.1": 1, "w.2": 1})
+    server.hset(keys.HELD_MESSAGES, mapping={"w.1": '["one", "", "q"]', "w.2": '["two", "", "q"]'})
+    server.zadd(keys.RUNNING, {"job": 1})
+    ledger._held.update({"w.1": "q", "w.2": "q", "gone": "q"})
+
+    with full(server):
+        ledger.beat()
+        ledger.restore([Return("w.2", "q", "again", died="job")])
+
+    [(tag, at)] = server.zrange(keys.HELD, 0, -1, withscores=True)
+    assert (tag, at > 1) == (b"w.1", True)
+    assert server.lrange("q", 0, -1) == [b"again"]
+    assert server.get(keys.deaths("job")) == b"1"
