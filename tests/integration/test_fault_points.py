@@ -119,7 +119,8 @@ def test_workers_killed_between_any_two_steps_store_and_tell_once(
         worker(redis_url, tmp_path, queues=queues, name="heir", lease=2),
         courier(redis_url, tmp_path, webhook_secret=SECRET),
     ):
-        until(lambda: not server.hlen("unacked") and not server.zcard(keys.RUNNING), 40)
+        lists = [keys.queue(queue, 3, keys.PRIORITY_STEPS) for queue in queues.split(",")]
+        until(lambda: not server.exists(keys.HELD_MESSAGES, keys.RUNNING, keys.QUEUED, *lists), 40)
         until(lambda: not server.zcard(keys.PENDING))
 
     for case, job in jobs.items():
