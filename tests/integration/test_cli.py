@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 import redis
 
 from stoker import Client, State, TextClassification
-from stoker.cli.tasks import example_command
 from stoker_config import keys
 from stoker_tasks.catalog import CATALOG
 from tests.support.until import until
@@ -322,32 +320,6 @@ def test_unknown_jobs_are_told_from_waiting_ones(cli: Cli, fake_worker: Worker) 
     assert waited.stderr == (
         "stoker: no-such-job: no job has this ID, or no worker has received it yet\n"
     )
-
-
-def test_the_examples_of_all_tasks_run_as_printed(
-    cli: Cli, client: Client, fake_worker: Worker, tmp_path: Path
-) -> None:
-    stoker = tmp_path / "stoker"
-    stoker.write_text(f'#!/bin/sh\nexec {shlex.join(STOKER)} "$@"\n')
-    stoker.chmod(0o755)
-    # The fake model reads texts only, so that the jobs are known to be taken, not to succeed.
-    script = "\n".join(example_command(spec).removesuffix(" --wait") for spec in CATALOG.values())
-
-    done = subprocess.run(
-        ["/bin/sh", "-e", "-c", script],
-        env={**cli.environment, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
-    printed = done.stdout.splitlines()
-    ids = [json.loads(each)["id"] if each.startswith("{") else each for each in printed]
-    assert len(ids) == len(CATALOG)
-    assert all(client.status(job_id).state is not State.UNKNOWN for job_id in ids)
 
 
 def test_tasks_are_listed_for_people_and_machines(cli: Cli) -> None:

@@ -163,7 +163,9 @@ def test_a_page_that_takes_tesseract_too_long_is_given_up(
     # In a hundredth of a second it has not even loaded its language.
     monkeypatch.setattr(documents, "OCR_SECONDS", 0.01)
 
-    with pytest.raises(TooLarge, match=r"did not read the page within 0\.01 s: .* word_boxes"):
+    with pytest.raises(
+        TooLarge, match=r"did not read the job's pages within 0\.01 s: .* word_boxes"
+    ):
         answer(model, task, {"question": "Who?", "image": written("Alice")})
 
     assert psutil.Process().children() == others

@@ -11,7 +11,8 @@ from stoker_tasks import limits
 from stoker_tasks.errors import TooLarge
 from stoker_tasks.job import Job
 from stoker_tasks.wire import make_job
-from stoker_workers.models import bounds, media
+from stoker_workers.models import bounds, containers, media
+from stoker_workers.models.adapters import documents
 from stoker_workers.models.bounds import check_images, within_memory
 from tests.support.worker import ROOT
 from tests.tiny.media import picture
@@ -50,6 +51,8 @@ def test_what_is_none_is_left_to_whoever_decodes_it() -> None:
         ("pixels of all images", bounds.MAX_PIXELS_TOGETHER),
         ("one side of an image", media.MAX_RATIO),
         ("length of one sound", media.MAX_SECONDS),
+        ("seconds to decode all films", int(containers.FILM_SECONDS)),
+        ("seconds for tesseract", int(documents.OCR_SECONDS)),
         ("bytes of a job", bounds.MAX_ROWS_BYTES),
     ],
 )

@@ -8,12 +8,14 @@ import av
 import numpy as np
 import pytest
 
-from stoker_tasks.errors import InvalidInput, TooLarge
+from stoker_tasks.errors import InvalidInput, TooLarge, Unserved
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey
 from stoker_workers.models import containers
+from stoker_workers.models.adapters import film as film_adapter
+from stoker_workers.models.adapters import multimodal
 from stoker_workers.models.catalog import load
-from stoker_workers.models.containers import decode_film
+from stoker_workers.models.containers import decode_film, decode_samples
 from stoker_workers.models.device import find_device
 from stoker_workers.models.media import decode_sound
 from tests.tiny.fixture import TinyModel
@@ -110,6 +112,37 @@ def test_a_compressed_sound_that_is_too_long(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("stoker_workers.models.media.MAX_SECONDS", 1)
     with pytest.raises(TooLarge, match="longer than 1 seconds"):
         decode_sound(data, 16_000)
+
+
+def test_of_many_samples_a_second_no_more_are_decoded_than_may_be() -> None:
+    data = compressed(wave(1.5, 1, 48_000), "mp4", "aac")
+    samples, rate = decode_samples(data, 7_200, most=10_000)
+    assert rate == 48_000
+    # It ends with the frame that goes beyond.
+    assert 10_000 < len(samples) < 12_000
+
+
+@pytest.mark.parametrize(
+    ("task", "model"), [("video-classification", "videomae"), ("image-text-to-text", "llava")]
+)
+def test_films_that_take_too_long_together(
+    task: str, model: str, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for where in (film_adapter, multimodal):
+        monkeypatch.setattr(where, "FILM_SECONDS", 0.0)
+    data = film(4, 32, 32, 1)
+    inputs: Any = data
+    if task == "image-text-to-text":
+        inputs = [{"role": "user", "content": [{"type": "video", "video": data}]}]
+    job = make_job(task, {"inputs": inputs})
+    with pytest.raises(TooLarge, match=r"films were not decoded within .*: send fewer"):
+        load(ModelKey(task, tiny(model)), find_device("cpu")).preprocess(job, {})
+
+
+def test_a_worker_without_a_decoder_names_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "find_spec", lambda module: None)
+    with pytest.raises(Unserved, match="needs av, which is not installed: pip install av there"):
+        decode_film(film(1, 32, 32, 1), [0])
 
 
 def test_a_model_of_so_many_frames_refuses_others(tiny: TinyModel) -> None:

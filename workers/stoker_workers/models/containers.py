@@ -1,14 +1,16 @@
 """Films, and sounds that libsndfile does not know, read by PyAV out of files of many formats."""
 
 import io
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from math import inf
 from typing import Any, Final
 
 import numpy as np
 
-from stoker_tasks.errors import InvalidInput, TooLarge
+from stoker_tasks.errors import InvalidInput, TooLarge, Unserved
 from stoker_tasks.parts import install_words
 
 # FFmpeg's names of those formats that hold films and sounds themselves: playlists and scripts of
@@ -23,25 +25,30 @@ MAX_FRAMES: Final = 20_000
 # Of all frames that a model looks at, as three bytes each: 16 of the size 4K.
 MAX_PIXELS: Final = 160_000_000
 
+# For the films of one job: frames that hardly differ take few bytes, and their time all the same.
+FILM_SECONDS: Final = 120.0
+
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 
-def decode_film(data: bytes, wanted: Sequence[int]) -> list[Frame]:
+def decode_film(data: bytes, wanted: Sequence[int], end_by: float = inf) -> list[Frame]:
     """Decode the frames of a film that a model looks at.
 
     Args:
         data: A file: MP4, MOV, WebM, MKV, AVI, MPEG, GIF …
         wanted: The frames' numbers from 0, rising. Of a film that is shorter, its last frame stands
             in for those that it lacks.
+        end_by: When the job's `FILM_SECONDS` are over, in monotonic seconds.
 
     Returns:
         The frames, each with the axes height, width and RGB.
 
     Raises:
         InvalidInput: It is not a film, is broken or has no frame.
-        TooLarge: More than `MAX_FRAMES` frames would be decoded, or the wanted ones have more than
-            `MAX_PIXELS` pixels.
+        TooLarge: More than `MAX_FRAMES` frames would be decoded, the wanted ones have more than
+            `MAX_PIXELS` pixels, or it is not done in time.
+        Unserved: This worker lacks PyAV.
     """
     if wanted[-1] >= MAX_FRAMES:
         raise TooLarge(
@@ -63,6 +70,12 @@ def decode_film(data: bytes, wanted: Sequence[int]) -> list[Frame]:
                 kept[number] = last.to_ndarray(format="rgb24")
             if number >= wanted[-1]:
                 break
+            if time.monotonic() > end_by:
+                raise TooLarge(
+                    f"the job's films were not decoded within {FILM_SECONDS:g} s: send fewer, "
+                    "scale them down, or set a smaller num_frames or frame_sampling_rate",
+                    {"limit": FILM_SECONDS},
+                )
         if last is None:
             raise InvalidInput("the film is empty: it has no frames")
         end = last.to_ndarray(format="rgb24")
@@ -84,18 +97,20 @@ def count_frames(data: bytes) -> int:
     return count
 
 
-def decode_samples(data: bytes, seconds: int) -> tuple[Samples, int]:
+def decode_samples(data: bytes, seconds: int, most: int) -> tuple[Samples, int]:
     """Decode the sound of a file, with its channels mixed.
 
     Args:
         data: A file: MP4, M4A, AAC, Opus, WebM, WMA …
-        seconds: Decode no more than a little beyond this.
+        seconds: Decode no more than a little beyond this,
+        most: and no more samples than a few beyond this.
 
     Returns:
         The samples, and how many there are a second.
 
     Raises:
         InvalidInput: It is not a sound, or is broken.
+        Unserved: This worker lacks PyAV.
     """
     parts: list[Any] = []
     rate, length = 0, 0
@@ -110,7 +125,7 @@ def decode_samples(data: bytes, seconds: int) -> tuple[Samples, int]:
                 # One axis of channels and one of time.
                 parts.append(each.to_ndarray().mean(axis=0, dtype=np.float32))
                 length += len(parts[-1])
-            if length > seconds * rate:
+            if length > min(seconds * rate, most):
                 break
     return np.concatenate([np.zeros(0, np.float32), *parts]), rate
 
@@ -118,7 +133,10 @@ def decode_samples(data: bytes, seconds: int) -> tuple[Samples, int]:
 @contextmanager
 def _opened(data: bytes, what: str, formats: str) -> Iterator[Any]:
     if find_spec("av") is None:
-        raise InvalidInput(f"this worker cannot read the {what}: it {install_words(['av'])}")
+        raise Unserved(
+            f"this worker cannot read the {what}: it {install_words(['av'])} there",
+            {"missing": ["av"]},
+        )
     # Not before it is needed: a worker for texts need not have it.
     import av
 

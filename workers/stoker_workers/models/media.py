@@ -119,7 +119,7 @@ def decode_sound(data: bytes, rate: int) -> Sound:
     try:
         mono, given = _samples(data)
     except soundfile.LibsndfileError:
-        mono, given = decode_samples(data, MAX_SECONDS)
+        mono, given = decode_samples(data, MAX_SECONDS, MAX_SAMPLES)
         _check_rate(given, 1)
         _check_length(len(mono), given)
     except (RuntimeError, ValueError) as error:

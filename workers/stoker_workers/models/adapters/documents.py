@@ -1,5 +1,6 @@
 """The task whose model answers questions about a page: by its words, or by its picture alone."""
 
+import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -25,8 +26,8 @@ from stoker_workers.models.pipelines.question_answering import stride_within
 
 # The most words, as tokens, of which two chunks of a page have the same.
 _OVERLAP: Final = 256
-# A page of small print takes a few; other jobs wait meanwhile to be preprocessed.
-OCR_SECONDS: Final = 30.0
+# For the pages of one job, each a few seconds: other jobs wait meanwhile to be preprocessed.
+OCR_SECONDS: Final = 60.0
 # What pytesseract says, by a RuntimeError, once it has killed the program.
 _OUT_OF_TIME: Final = "Tesseract process timeout"
 _PICTURES: Final = document_question_answering.ModelType.VisionEncoderDecoder
@@ -51,13 +52,16 @@ class WordReader(AnswerFinder):
 
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
         inputs = job.inputs if isinstance(job.inputs, list) else [job.inputs]
-        return [self._page(each, job, media) for each in inputs]
+        end_by = time.monotonic() + OCR_SECONDS
+        return [self._page(each, job, media, end_by) for each in inputs]
 
-    def _page(self, asked: Any, job: Job, media: Mapping[str, bytes]) -> dict[str, Any]:
+    def _page(
+        self, asked: Any, job: Job, media: Mapping[str, bytes], end_by: float
+    ) -> dict[str, Any]:
         words = asked.word_boxes
         if words is None:
             image = decode_image(read_bytes(asked.image, media))
-            words = _read_page(image, self._language(job), job)
+            words = _read_page(image, self._language(job), job, end_by)
         if not words:
             raise InvalidInput("the page has no words: tesseract found none, or none were given")
         # The pipeline would have the image processor read the page again, and its models see no
@@ -147,7 +151,7 @@ class PictureReader(Adapter):
         return int(limit if self._held is None else min(limit, self._held - prompt))
 
 
-def _read_page(image: Any, lang: str | None, job: Job) -> list[Any]:
+def _read_page(image: Any, lang: str | None, job: Job, end_by: float) -> list[Any]:
     """Have tesseract find the words of a page and their places.
 
     Raises:
@@ -166,13 +170,13 @@ def _read_page(image: Any, lang: str | None, job: Job) -> list[Any]:
         )
     config = job.parameters.given().get("tesseract_config") or ""
     try:
-        found = _ocr(image, lang, config)
+        found = _ocr(image, lang, config, end_by)
     # Whatever the program says of this page and this language.
     except Exception as error:  # noqa: BLE001
         if str(error) == _OUT_OF_TIME:
             raise TooLarge(
-                f"tesseract did not read the page within {OCR_SECONDS:g} s: send a smaller or "
-                "clearer picture of it, or its words as word_boxes",
+                f"tesseract did not read the job's pages within {OCR_SECONDS:g} s: send fewer, "
+                "smaller or clearer pictures, or their words as word_boxes",
                 {"limit": OCR_SECONDS},
             ) from None
         raise InvalidInput(
@@ -186,12 +190,16 @@ def _read_page(image: Any, lang: str | None, job: Job) -> list[Any]:
     ]
 
 
-def _ocr(image: Any, lang: str | None, config: str) -> Iterable[tuple[str, int, int, int, int]]:
-    """Run tesseract, as the pipeline does, but end it when its time is over."""
+def _ocr(
+    image: Any, lang: str | None, config: str, end_by: float
+) -> Iterable[tuple[str, int, int, int, int]]:
+    """Run tesseract, as the pipeline does, but end it when the job's time for it is over."""
     import pytesseract
 
+    # None at all would be taken for no limit.
+    left = max(end_by - time.monotonic(), 0.001)
     found = pytesseract.image_to_data(
-        image, lang=lang, config=config, output_type="dict", timeout=OCR_SECONDS
+        image, lang=lang, config=config, output_type="dict", timeout=left
     )
     columns = ("text", "left", "top", "width", "height")
     return zip(*(found[name] for name in columns), strict=True)

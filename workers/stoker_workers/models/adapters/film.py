@@ -1,5 +1,6 @@
 """The task whose model watches a film: some of its frames, in one pass."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages
 from stoker_workers.models.adapters.collate import stack
-from stoker_workers.models.containers import decode_film
+from stoker_workers.models.containers import FILM_SECONDS, decode_film
 from stoker_workers.models.media import read_bytes
 
 # These know so many places in time as they were trained on.
@@ -27,10 +28,12 @@ class FilmClassifier(Adapter):
 
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
         inputs = job.inputs if isinstance(job.inputs, list) else [job.inputs]
-        return [read_bytes(each, media) for each in inputs]
+        end_by = time.monotonic() + FILM_SECONDS
+        return [(read_bytes(each, media), end_by) for each in inputs]
 
     def _rows(self, value: Any, job: Job, stages: Stages) -> Iterable[Row]:
-        made = self._processed(decode_film(value, self._wanted(stages.preprocess)))
+        data, end_by = value
+        made = self._processed(decode_film(data, self._wanted(stages.preprocess), end_by))
         inputs = {name: each for name, each in made.items() if isinstance(each, torch.Tensor)}
         shapes = tuple((name, tuple(inputs[name].shape)) for name in sorted(inputs))
         yield Row(inputs, inputs["pixel_values"].numel() // 3, shapes)

@@ -1,5 +1,6 @@
 """The tasks whose model talks about images, sounds and films: many prompts in a pass."""
 
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
@@ -21,7 +22,7 @@ from stoker_workers.models.adapters.chats import is_chat
 from stoker_workers.models.adapters.generation import TextGenerator
 from stoker_workers.models.adapters.halting import Halted, halting, steppers, watching
 from stoker_workers.models.adapters.reading import Reading, reading_of
-from stoker_workers.models.containers import count_frames, decode_film
+from stoker_workers.models.containers import FILM_SECONDS, count_frames, decode_film
 from stoker_workers.models.media import decode_image, decode_sound, read_bytes
 from stoker_workers.models.outputs import Sound
 
@@ -219,6 +220,7 @@ class _Decoder:
         self._rate = int(getattr(extractor, "sampling_rate", None) or 16_000)
         self._media = media
         self._frames = parameters.num_frames or _FRAMES
+        self._end_by = time.monotonic() + FILM_SECONDS
         self.films = False
 
     def message(self, message: Any) -> dict[str, Any]:
@@ -249,7 +251,7 @@ class _Decoder:
         self.films = True
         last = max(count_frames(data) - 1, 0)
         wanted = np.linspace(0, last, num=min(self._frames, last + 1), dtype=np.int64)
-        return np.stack(decode_film(data, [int(number) for number in wanted]))
+        return np.stack(decode_film(data, [int(number) for number in wanted], self._end_by))
 
 
 def _bare(message: Any, is_last: bool) -> dict[str, Any]:
