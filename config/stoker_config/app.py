@@ -35,7 +35,7 @@ def make_app(
     app = Celery("stoker", events=events, set_as_current=False)
     app.conf.update(
         broker_url=settings.celery_redis,
-        result_backend=result_backend or settings.celery_redis,
+        result_backend=result_backend or settings.of_results.celery_redis,
         accept_content=["json"],
         result_accept_content=["json"],
         task_serializer="json",
@@ -50,7 +50,7 @@ def make_app(
             "visibility_timeout": VISIBILITY_TIMEOUT,
             **of_sentinels,
         },
-        result_backend_transport_options=of_sentinels,
+        result_backend_transport_options={} if settings.apart else of_sentinels,
         broker_connection_retry_on_startup=True,
         enable_utc=True,
     )

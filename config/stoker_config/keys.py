@@ -126,6 +126,11 @@ def result(job_id: str) -> str:
     return f"celery-task-meta-{job_id}"
 
 
+def probe(name: str) -> str:
+    """Name a key by which two connections are found to lead to one database."""
+    return f"stoker:probe:{name}"
+
+
 def queue(queue_name: str, priority: int, steps: tuple[int, ...]) -> str:
     """Name the list in which kombu keeps a queue's messages of one priority.
 

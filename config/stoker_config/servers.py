@@ -1,11 +1,13 @@
 """Connections to the Redis server that the settings name, or that Sentinel says is the master."""
 
 from typing import Any, Final
+from uuid import uuid4
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from stoker_config import keys
 from stoker_config.sentinel import master_client
 from stoker_config.settings import Settings
 
@@ -42,6 +44,17 @@ def connect_async(settings: Settings) -> Any:
     if settings.sentinels is not None:
         return _master(settings, _options(settings), asynchronous=True)
     return Redis.from_url(settings.redis, **_options(settings))
+
+
+def connect_results(settings: Settings, broker: Any, *, patient: bool = False) -> Any:
+    """Open a client of the results' server; the broker's, if that holds them as well.
+
+    Args:
+        settings: Where the servers are.
+        broker: A client of the broker's.
+        patient: As for `connect`.
+    """
+    return connect(settings.of_results, patient=patient) if settings.apart else broker
 
 
 def _master(settings: Settings, options: dict[str, Any], *, asynchronous: bool = False) -> Any:
@@ -106,4 +119,24 @@ def refuse_cluster(client: Any) -> None:
             "redis_url names a node of a Redis Cluster, which Stoker does not support: a batch is "
             "taken, stored and acknowledged in single steps over keys that a cluster spreads over "
             "its nodes. Use one server (a primary with replicas is one)"
+        )
+
+
+def refuse_one_for_two(broker: Any, results: Any) -> None:
+    """Refuse one database under two names, since what is moved out of it would be lost.
+
+    Args:
+        broker: A client of the broker's server.
+        results: A client of the results' server.
+
+    Raises:
+        ValueError: Both lead to the same database.
+        redis.ConnectionError: A server cannot be reached.
+    """
+    mark = keys.probe(uuid4().hex)
+    broker.set(mark, "1", ex=10)
+    if results.exists(mark):
+        raise ValueError(
+            "result_url names the very database that redis_url names, in other words: leave it "
+            "out, and results are stored with the rest in one step"
         )

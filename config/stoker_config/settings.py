@@ -31,6 +31,8 @@ class Settings(BaseSettings):
             `unix://` (`redis+socket://` is taken as well); or, for the one that Sentinel calls the
             master, `sentinel://HOST:PORT;sentinel://HOST:PORT`, with the servers' own password and
             database.
+        result_url: Another Redis server, or another logical database, for results alone; they are
+            on the server of `redis_url` if it is empty.
         master_name: The name under which the sentinels of `redis_url` watch the server; without
             sentinels it says nothing.
         sentinel_kwargs: Options of the connections to the sentinels themselves, as JSON:
@@ -122,6 +124,7 @@ class Settings(BaseSettings):
     )
 
     redis_url: SecretStr = SecretStr("redis://localhost:6379/0")
+    result_url: SecretStr = SecretStr("")
     master_name: str = ""
     sentinel_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
     pool: str = "default"
@@ -207,6 +210,20 @@ class Settings(BaseSettings):
     def _none_if_empty(cls, value: object) -> object:
         return value or None
 
+    @field_validator("result_url")
+    @classmethod
+    def _no_sentinels(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url.startswith(f"{SCHEME}://"):
+            raise ValueError(
+                "result_url cannot name sentinels: give it a server's own URL, or leave it out and "
+                "have results kept where redis_url leads to"
+            )
+        try:
+            return cls._one_spelling(value) if url else value
+        except ValueError as error:
+            raise ValueError(str(error).replace("redis_url", "result_url")) from None
+
     @field_validator("redis_url")
     @classmethod
     def _one_spelling(cls, value: SecretStr) -> SecretStr:
@@ -240,6 +257,19 @@ class Settings(BaseSettings):
     def sentinels(self) -> Sentinels | None:
         """Who knows where the server is; None if the URL says so itself."""
         return Sentinels.parse(self.redis) if self.redis.startswith(f"{SCHEME}://") else None
+
+    @property
+    def apart(self) -> bool:
+        """Whether results have a server, or a logical database, of their own."""
+        url = self.result_url.get_secret_value()
+        return bool(url) and url != self.redis
+
+    @property
+    def of_results(self) -> Self:
+        """These settings with the results' server in the place of the broker's."""
+        if not self.apart:
+            return self
+        return self.model_copy(update={"redis_url": self.result_url, "master_name": ""})
 
     @property
     def limits(self) -> Limits:

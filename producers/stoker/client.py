@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Self
 
 from stoker import cancel, status
@@ -53,9 +54,9 @@ class Client(Files, Operating):
         settings: Settings | None = None,
     ) -> None:
         server: dict[str, Any] = {} if redis_url is None else {"redis_url": redis_url}
-        if app is not None:
-            server = server_of(app)
         settings = settings or Settings()
+        if app is not None:
+            server = server_of(app, settings)
         if server:
             settings = Settings.model_validate({**settings.model_dump(), **server})
         self.settings = settings
@@ -171,7 +172,10 @@ class Client(Files, Operating):
         return seen.explained(self._server.registry.workers()) if seen.place else seen.status
 
     def _seen(self, job_id: str) -> Seen:
-        return status.tell(job_id, self._server.redis.eval(*status.question(job_id)))
+        answers = self._server.redis.eval(*status.question(job_id))
+        if apart := self._server.apart:
+            answers = apart.with_result(job_id, answers)
+        return status.tell(job_id, answers)
 
     def _settled(self, job_id: str, beat: Beat) -> bool:
         """Mark a job as running no more, if no worker lives that could run it, or give it back."""
@@ -228,7 +232,8 @@ class Client(Files, Operating):
             StorageUnavailable: Some of it is in S3, which does not answer; delete it again.
         """
         expires = self.settings.retention_max
-        answer = delete(self._server.redis, self._server.artifacts, job_id, expires)
+        do = partial(delete, self._server.redis, self._server.artifacts, job_id, expires)
+        answer = apart.delete(job_id, do) if (apart := self._server.apart) else do()
         if answer is DeleteAnswer.DELETED:
             self.webhooks.forget(job_id)
         return answer
@@ -239,6 +244,10 @@ class Client(Files, Operating):
 
     def cancel(self, job_id: str) -> CancelAnswer:
         """Cancel a job; see `CancelAnswer` for what may come of it."""
+        do = partial(self._cancel, job_id)
+        return apart.cancel(job_id, do) if (apart := self._server.apart) else do()
+
+    def _cancel(self, job_id: str) -> CancelAnswer:
         client = self._server.redis
         seen = self._seen(job_id)
         if seen.beat:
@@ -262,7 +271,10 @@ class Client(Files, Operating):
         stands = self.status(job_id)
         if (refused := refusal(stands)) is not None:
             return refused
-        return retry(self._server.redis, stands, self._server.clock.now())
+        do = partial(retry, self._server.redis, stands, self._server.clock.now())
+        if apart := self._server.apart:
+            return apart.repeat(job_id, do, RetryAnswer.RETRYING.__eq__)
+        return do()
 
     # -- the connection ----------------------------------------------------------------------
 

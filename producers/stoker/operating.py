@@ -1,5 +1,6 @@
 """What an operator asks of a client: its workers, their models, dead letters and webhooks."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stoker import dead, models
@@ -27,7 +28,8 @@ class Operating:
         Returns:
             Whether there was such a dead letter.
         """
-        return dead.requeue(self._server.redis, job_id, self._server.clock.now())
+        do = partial(dead.requeue, self._server.redis, job_id, self._server.clock.now())
+        return apart.repeat(job_id, do, bool) if (apart := self._server.apart) else do()
 
     def discard(self, job_id: str) -> bool:
         """Forget a dead letter; its job's failure stays readable until it expires.

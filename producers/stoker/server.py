@@ -16,6 +16,7 @@ from stoker_config.settings import Settings
 from stoker_tasks.wire import PRIORITIES
 
 if TYPE_CHECKING:
+    from stoker.apart import Apart
     from stoker.events import Webhooks
     from stoker.listener import Listener
     from stoker_config.artifacts import ArtifactStore
@@ -50,6 +51,16 @@ class Server:
         return self._part("redis", partial(_connect, self.settings))
 
     @property
+    def results(self) -> Any:
+        """A redis-py client of the server that holds results."""
+        return self._part("results", self._connect_results) if self.settings.apart else self.redis
+
+    @property
+    def apart(self) -> "Apart | None":
+        """What is to be done where results have a server of their own; None if they have none."""
+        return self._part("apart", self._make_apart) if self.settings.apart else None
+
+    @property
     def registry(self) -> "Registry":
         """Who serves what."""
         return self._part("registry", self._make_registry)
@@ -80,8 +91,9 @@ class Server:
             parts, self._parts = self._parts, {}
         if "listener" in parts:
             parts["listener"].close()
-        if "redis" in parts:
-            parts["redis"].close()
+        for name in ("redis", "results"):
+            if name in parts:
+                parts[name].close()
         if "app" in parts:
             # A backend that has never waited for a result has no consumer to stop.
             with suppress(AttributeError):
@@ -103,7 +115,19 @@ class Server:
     def _make_listener(self) -> "Listener":
         from stoker.listener import Listener
 
-        return Listener(self.redis)
+        return Listener(self.results)
+
+    def _connect_results(self) -> Any:
+        from stoker_config.servers import refuse_one_for_two
+
+        results = _connect(self.settings.of_results)
+        refuse_one_for_two(self.redis, results)
+        return results
+
+    def _make_apart(self) -> "Apart":
+        from stoker.apart import Apart
+
+        return Apart(self.redis, self.results)
 
     def _make_clock(self) -> "ServerClock":
         from stoker_config.clock import ServerClock
@@ -121,8 +145,12 @@ class Server:
         return open_store(self.settings, self.redis)
 
 
-def server_of(app: Any) -> dict[str, Any]:
+def server_of(app: Any, settings: Settings) -> dict[str, Any]:
     """Give the settings that name a Celery app's server.
+
+    Args:
+        app: The app.
+        settings: Settings, which may name another server for results.
 
     Raises:
         ValueError: The app is set up in a way in which its jobs' results would not be found.
@@ -140,10 +168,16 @@ def server_of(app: Any) -> dict[str, Any]:
         )
     asked = _of_sentinels(app.conf.broker_transport_options)
     stored = _of_sentinels(app.conf.result_backend_transport_options)
-    if _places(backend) != _places(broker) or asked.get("master_name") != stored.get("master_name"):
+    there = _places(backend) == _places(broker)
+    if there and asked.get("master_name") == stored.get("master_name"):
+        results = ""
+    elif settings.apart and _places(backend) == _places(settings.of_results.celery_redis):
+        results = settings.result_url.get_secret_value()
+    else:
         raise ValueError(
             "the app's result_backend must be the same URL as its broker_url (and the same "
-            "master_name, for sentinels): Stoker's workers store results where they take jobs from"
+            "master_name, for sentinels), or as STOKER_RESULT_URL: Stoker's workers store results "
+            "where they take jobs from, or there"
         )
     steps = (app.conf.broker_transport_options or {}).get("priority_steps") or PRIORITY_STEPS
     for name, priority in PRIORITIES.items():
@@ -153,7 +187,7 @@ def server_of(app: Any) -> dict[str, Any]:
                 f"the app's priority_steps {list(steps)} put {name} priority ({priority}) into a "
                 f"list that Stoker's workers do not read: use {list(PRIORITY_STEPS)}, the default"
             )
-    return {"redis_url": broker, **asked}
+    return {"redis_url": broker, "result_url": results, **asked}
 
 
 def _of_sentinels(options: Mapping[str, Any] | None) -> dict[str, Any]:

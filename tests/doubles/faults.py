@@ -51,15 +51,18 @@ def _outlet() -> type:
 
 
 def _backend() -> type:
+    from stoker_workers.broker.apart import ApartBackend
     from stoker_workers.broker.backend import CollectingBackend
 
-    return CollectingBackend
+    return ApartBackend if load_settings().apart else CollectingBackend
 
 
 WORKER: Final = {
     # It is marked as running, and its start is told.
     "before_forward": Point(_outlet, "started", before=True),
     "before_store": Point(_backend, "_store_all", before=True),
+    # Stored on a server of its own, and not told yet on the broker's.
+    "before_tell": Point(_backend, "_tell", before=True),
     # Stored and told; on Stoker's transport acknowledged as well, on kombu's own not yet.
     "after_store": Point(_backend, "_store_all"),
     # Told, for a job whose result nobody wants, and neither forgotten nor acknowledged.

@@ -23,6 +23,7 @@ from stoker import (
     errors,
 )
 from stoker_config import keys
+from stoker_config.settings import Settings
 from stoker_tasks.wire import PRIORITIES
 from tests.doubles import shop
 from tests.integration.conftest import celery_url
@@ -270,6 +271,18 @@ def test_another_broker_is_refused() -> None:
 def test_results_that_go_elsewhere_are_refused() -> None:
     for backend in ("redis://localhost:6379/1", "redis://other", "rpc://", "cache+memory://"):
         assert "result_backend must be the same URL as its broker_url" in refusal(URL, backend)
+
+
+def test_results_may_go_to_the_server_that_the_settings_name_for_them() -> None:
+    settings = Settings.model_validate({"result_url": "redis://other:6379/0"})
+    app = Celery("shop", broker=URL, backend="redis://other", set_as_current=False)
+
+    client = Client(app=app, settings=settings)
+
+    assert client.settings.apart
+    assert client.settings.of_results.redis == "redis://other:6379/0"
+    with pytest.raises(ValueError, match="or as STOKER_RESULT_URL"):
+        Client(app=Celery("x", broker=URL, backend="redis://a"), settings=settings)
 
 
 def test_one_database_in_two_spellings_is_taken() -> None:

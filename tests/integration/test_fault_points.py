@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +41,12 @@ CASES: Final = {
     "before_acknowledge": ("stoker", True),
     "after_store-stock": ("stock", False),
 }
+# Those between the steps that are one where results are on the broker's server.
+APART: Final = {
+    "before_tell": ("stoker", False),
+    "before_tell-stock": ("stock", False),
+}
+ALL: Final = {**CASES, **APART}
 # Where the job's end is stored, or told, when its worker is dead.
 ENDED: Final = {"after_store", "after_store-stock", "after_tell", "before_acknowledge"}
 EVENTS: Any = ("job.started", "job.completed")
@@ -60,7 +66,7 @@ def here() -> Iterator[Receiver]:
 
 def events_of(case: str) -> Any:
     # The start is told by the same method as the end of a job whose result is ignored.
-    return EVENTS[1:] if CASES[case][1] else EVENTS
+    return EVENTS[1:] if ALL[case][1] else EVENTS
 
 
 def pool_of(case: str) -> str:
@@ -69,7 +75,7 @@ def pool_of(case: str) -> str:
 
 def submit(client: Client, redis_url: str, case: str, url: str) -> str:
     job = TextClassification(inputs=case, webhook=Webhook(url=url, events=events_of(case)))
-    if not CASES[case][1]:
+    if not ALL[case][1]:
         return client.submit(job, pool=pool_of(case)).id
     app = make_app(Settings(redis_url=SecretStr(redis_url)))
     kwargs = {"inputs": case, "webhook": {"url": url, "events": events_of(case)}}
@@ -80,11 +86,18 @@ def submit(client: Client, redis_url: str, case: str, url: str) -> str:
         return str(sent.id)
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["one server", "results apart"])
 def test_workers_killed_between_any_two_steps_store_and_tell_once(
-    client: Client, redis_url: str, server: Any, here: Receiver, tmp_path: Path
+    redis_url: str, server: Any, here: Receiver, tmp_path: Path, apart: bool
 ) -> None:
-    assert {case.partition("-")[0] for case in CASES} == set(WORKER)
+    cases = ALL if apart else CASES
+    assert {case.partition("-")[0] for case in ALL} == set(WORKER)
+    results_url = f"{redis_url}?db=1" if apart else redis_url
+    here_too = {"result_url": results_url} if apart else {}
+    settings = Settings.model_validate({"redis_url": redis_url, **here_too})
     with ExitStack() as stack:
+        client = stack.enter_context(Client(settings=settings))
+        results = stack.enter_context(redis.Redis.from_url(results_url, decode_responses=True))
         dying = {
             case: stack.enter_context(
                 worker(
@@ -95,40 +108,60 @@ def test_workers_killed_between_any_two_steps_store_and_tell_once(
                     name=case,
                     transport=transport,
                     lease=2,
+                    **here_too,
                 )
             )
-            for case, (transport, _) in CASES.items()
+            for case, (transport, _) in cases.items()
         }
-        jobs = {case: submit(client, redis_url, case, here.url) for case in CASES}
+        jobs = {case: submit(client, redis_url, case, here.url) for case in cases}
         for case, each in dying.items():
             assert each.process.wait(30) == -signal.SIGKILL, case
+        _left_is_done(cases, jobs, server, results, here, redis_url, tmp_path, here_too)
 
-    stored = {case: server.get(keys.result(job)) for case, job in jobs.items()}
+
+def _left_is_done(
+    cases: Mapping[str, tuple[str, bool]],
+    jobs: Mapping[str, str],
+    server: Any,
+    results: Any,
+    here: Receiver,
+    redis_url: str,
+    folder: Path,
+    settings: Mapping[str, Any],
+) -> None:
+    """See what the dead have left, have one other worker do the rest, and see what came of it."""
+    stored = {case: results.get(keys.result(job)) for case, job in jobs.items()}
     told = {case: completed(server, job) for case, job in jobs.items()}
-    assert {case for case, text in stored.items() if text} == ENDED - {
-        case for case, (_, ignored) in CASES.items() if ignored
+    assert {case for case, text in stored.items() if text} == {
+        case for case in (ENDED | set(APART)) & set(cases) if not cases[case][1]
     }
     assert {case for case, event in told.items() if event} == ENDED
-    assert server.hlen("unacked") == len(CASES) - 1
+    assert server.hlen("unacked") == len(cases) - 1
     # A stock worker's delivery lapses after an hour.
     index = server.zrange("unacked_index", 0, -1)
     server.zadd("unacked_index", dict.fromkeys(index, 0))
 
-    queues = ",".join(queue_name(pool_of(case)) for case in CASES)
+    queues = ",".join(queue_name(pool_of(case)) for case in cases)
     with (
-        worker(redis_url, tmp_path, queues=queues, name="heir", lease=2),
-        courier(redis_url, tmp_path, webhook_secret=SECRET),
+        worker(redis_url, folder, queues=queues, name="heir", lease=2, **settings),
+        courier(redis_url, folder, webhook_secret=SECRET),
     ):
         lists = [keys.queue(queue, 3, keys.PRIORITY_STEPS) for queue in queues.split(",")]
         until(lambda: not server.exists(keys.HELD_MESSAGES, keys.RUNNING, keys.QUEUED, *lists), 40)
         until(lambda: not server.zcard(keys.PENDING))
 
     for case, job in jobs.items():
-        text = server.get(keys.result(job))
-        if CASES[case][1]:
+        text = results.get(keys.result(job))
+        assert not settings or not server.exists(keys.result(job))
+        if ALL[case][1]:
             assert text is None
         else:
-            assert json.loads(text)["status"] == "SUCCESS"
+            meta = json.loads(text)
+            assert meta["status"] == "SUCCESS"
+            # What is told is what stands, also where another delivery had stored it.
+            [event] = here.of(event_id(job, "job.completed"))
+            told_of = json.loads(event.body)["data"]["result"]
+            assert told_of["timing"]["batch"] == meta["result"]["timing"]["batch"]
         # What was stored and told before the kill is what stands.
         assert stored[case] in (None, text)
         assert told[case] in ({}, {**completed(server, job), **told[case]})

@@ -19,6 +19,7 @@ from stoker_config.settings import Settings, load_settings
 from stoker_tasks.catalog import CATALOG
 from stoker_tasks.parts import install_words
 from stoker_workers.broker import sentinel
+from stoker_workers.broker.apart import SETTINGS, ApartBackend
 from stoker_workers.broker.backend import CollectingBackend
 from stoker_workers.broker.consumer import JobConsumer
 from stoker_workers.broker.events import JobEvents
@@ -47,10 +48,14 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
         settings: The worker's settings.
         make: Builds the engine; `make_engine` if absent.
     """
-    kind = CollectingSentinelBackend if settings.sentinels else CollectingBackend
+    kind: type[CollectingBackend] = (
+        CollectingSentinelBackend if settings.sentinels else CollectingBackend
+    )
+    if settings.apart:
+        kind = ApartBackend
     backend = f"{kind.__module__}:{kind.__name__}"
     # Celery splits a backend's URL at its first plus sign.
-    url = settings.celery_redis.removeprefix("redis+")
+    url = settings.of_results.celery_redis.removeprefix("redis+")
     app = make_app(
         settings,
         result_backend=f"{backend}+{url}",
@@ -64,6 +69,7 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_soft_shutdown_timeout=0,
+        **({SETTINGS: settings} if settings.apart else {}),
         **broker_conf(settings),
     )
     register(app, Retention(settings.result_expires, settings.retention_max))

@@ -129,6 +129,8 @@ class AsyncClient:
 
     async def status(self, job_id: str) -> Status:
         """Say where a job stands."""
+        if self.blocking.settings.apart:
+            return await asyncio.to_thread(self.blocking.status, job_id)
         seen = await self._seen(job_id)
         if seen.beat and await self._settled(job_id, seen.beat):
             seen = await self._seen(job_id)
@@ -191,6 +193,8 @@ class AsyncClient:
 
     async def cancel(self, job_id: str) -> CancelAnswer:
         """Cancel a job; see `CancelAnswer` for what may come of it."""
+        if self.blocking.settings.apart:
+            return await asyncio.to_thread(self.blocking.cancel, job_id)
         seen, settings = await self._seen(job_id), self.blocking.settings
         if seen.beat:
             await self._settled(job_id, seen.beat)
@@ -205,6 +209,8 @@ class AsyncClient:
 
     async def retry(self, job_id: str) -> RetryAnswer:
         """Run a job again that failed, expired or was canceled; see `Client.retry`."""
+        if self.blocking.settings.apart:
+            return await asyncio.to_thread(self.blocking.retry, job_id)
         stands = await self.status(job_id)
         if (refused := retry.refusal(stands)) is not None:
             return refused

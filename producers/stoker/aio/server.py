@@ -24,11 +24,14 @@ class AsyncServer:
     @property
     def redis(self) -> Any:
         """A client of redis.asyncio."""
-        if "redis" not in self._parts:
-            from stoker_config.servers import connect_async
+        return self._client("redis", self._settings)
 
-            self._parts["redis"] = connect_async(self._settings)
-        return self._parts["redis"]
+    @property
+    def results(self) -> Any:
+        """A client of redis.asyncio of the server that holds results."""
+        if not self._settings.apart:
+            return self.redis
+        return self._client("results", self._settings.of_results)
 
     @property
     def listener(self) -> "AsyncListener":
@@ -36,7 +39,7 @@ class AsyncServer:
         if "listener" not in self._parts:
             from stoker.aio.listener import AsyncListener
 
-            self._parts["listener"] = AsyncListener(self.redis)
+            self._parts["listener"] = AsyncListener(self.results)
         listener: AsyncListener = self._parts["listener"]
         return listener
 
@@ -66,5 +69,13 @@ class AsyncServer:
         parts, self._parts = self._parts, {}
         if "listener" in parts:
             await parts["listener"].close()
-        if "redis" in parts:
-            await parts["redis"].aclose()
+        for name in ("redis", "results"):
+            if name in parts:
+                await parts[name].aclose()
+
+    def _client(self, name: str, settings: Settings) -> Any:
+        if name not in self._parts:
+            from stoker_config.servers import connect_async
+
+            self._parts[name] = connect_async(settings)
+        return self._parts[name]

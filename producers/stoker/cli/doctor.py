@@ -85,6 +85,8 @@ def look(settings: Settings) -> Iterator[Check]:
     """
     yield _python()
     reached = yield from _redis(settings)
+    if settings.apart:
+        yield from _redis(settings.of_results, "Redis of results")
     yield _embedded_redis()
     yield from _worker_parts()
     yield from _other_parts()
@@ -105,7 +107,7 @@ def _python() -> Check:
     return Check(name="Python", found=found)
 
 
-def _redis(settings: Settings) -> Generator[Check, None, bool]:
+def _redis(settings: Settings, name: str = "Redis") -> Generator[Check, None, bool]:
     """Look at the server; the generator's value is whether it was reached."""
     import redis
 
@@ -116,23 +118,23 @@ def _redis(settings: Settings) -> Generator[Check, None, bool]:
         with connect(settings) as client:
             info = client.info()
     except redis.RedisError as error:
-        yield Check(name="Redis", state="failure", found="not reached", cure=in_words(error))
+        yield Check(name=name, state="failure", found="not reached", cure=in_words(error))
         return False
     version = str(info["redis_version"])
     found = f"{version} at {at}"
     if tuple(map(int, version.split(".")[:2])) < OLDEST:
         cure = f"Stoker needs {OLDEST[0]}.{OLDEST[1]} or newer"
-        yield Check(name="Redis", state="failure", found=found, cure=cure)
+        yield Check(name=name, state="failure", found=found, cure=cure)
     elif info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
         yield Check(
-            name="Redis",
+            name=name,
             state="warning",
             found=f"{found}, which drops keys when its memory is full "
             f"(maxmemory-policy {info.get('maxmemory_policy')})",
             cure="set maxmemory-policy noeviction: what it drops may be a queue",
         )
     else:
-        yield Check(name="Redis", found=found)
+        yield Check(name=name, found=found)
     return True
 
 

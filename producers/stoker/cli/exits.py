@@ -77,13 +77,17 @@ def _redis_in_words(error: BaseException) -> str | None:
 
     if not isinstance(error, redis.RedisError):
         return None
-    at = without_password(load_settings().redis)
+    settings = load_settings()
+    at, names = without_password(settings.redis), "STOKER_REDIS_URL"
+    if settings.apart:
+        at += f" or {without_password(settings.of_results.redis)}"
+        names += " or STOKER_RESULT_URL"
     if isinstance(error, redis.AuthenticationError):
-        return f"the Redis server at {at} wants a password: give the right one in STOKER_REDIS_URL"
+        return f"the Redis server at {at} wants a password: give the right one in {names}"
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         return (
             f"no Redis server answers at {at}: is it running? `stoker up` runs one, "
-            "STOKER_REDIS_URL names another"
+            f"{names} names another"
         )
     return f"the Redis server at {at} refused a command ({error})"
 

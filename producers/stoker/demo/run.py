@@ -86,7 +86,7 @@ def _run(embedding: str, chat: ChatModel, device: str, cache: Path, stop: Stop) 
         )
         again.finish(stop.pause)
         wrong = _compare(stack.folder) != 0
-        with Client(stack.redis_url) as client:
+        with Client(settings=stack.settings()) as client:
             typer.echo(tell(client, embedding, receiver, stop.pause))
         return 1 if wrong else 0
 

@@ -37,7 +37,7 @@ class Flower:
                 *(sys.executable, "-m", "celery", "-A", "stoker_config.app", "flower"),
                 *(f"--address={HOST}", f"--port={self._port}"),
             ],
-            environment=child_environment(redis_url=redis_url),
+            environment=child_environment(redis_url=redis_url, result_url=""),
             log=log,
             grace=5.0,
         )

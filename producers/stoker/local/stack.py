@@ -97,7 +97,7 @@ class Stack:
             log=self.folder / "courier.log",
             grace=COURIER_GRACE,
         )
-        self._client = connect(Settings.model_validate({"redis_url": self.redis_url}))
+        self._client = connect(self.settings())
 
     def __enter__(self) -> Self:
         return self
@@ -105,15 +105,21 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def settings(self) -> Settings:
+        """Give the settings of a producer of this stack."""
+        return Settings.model_validate({"redis_url": self.redis_url, "result_url": ""})
+
     def environment(self, **settings: str) -> dict[str, str]:
         """Give the environment for a child process that is to find this stack.
 
         Args:
             **settings: Further settings, as the environment spells them.
         """
+        # Its server holds the results as well, whatever this process's own environment says.
+        settings = {"redis_url": self.redis_url, "result_url": "", **settings}
         if self._s3 is None:
-            return child_environment(redis_url=self.redis_url, **settings)
-        theirs = child_environment(redis_url=self.redis_url, **self._s3.settings, **settings)
+            return child_environment(**settings)
+        theirs = child_environment(**self._s3.settings, **settings)
         # A profile of the user's must not come before what this server takes.
         ours = {name: value for name, value in theirs.items() if not name.startswith("AWS_")}
         return {**ours, **CREDENTIALS}

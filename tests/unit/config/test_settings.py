@@ -188,3 +188,30 @@ def test_sentinels_that_make_no_sense_are_refused(url: str, why: str) -> None:
     with pytest.raises(ValidationError, match=why) as refused:
         Settings.model_validate({"redis_url": url, "master_name": name})
     assert PASSWORD not in str(refused.value)
+
+
+def test_results_are_apart_only_where_another_place_is_named() -> None:
+    one = Settings.model_validate({"redis_url": "redis+socket:///r.sock?virtual_host=1"})
+    same = Settings.model_validate({**one.model_dump(), "result_url": "unix:///r.sock?db=1"})
+    other = Settings.model_validate({**one.model_dump(), "result_url": f"rediss://:{PASSWORD}@r/2"})
+
+    assert (one.apart, same.apart, other.apart) == (False, False, True)
+    assert one.of_results is one
+    assert other.of_results.redis == f"rediss://:{PASSWORD}@r/2"
+    assert PASSWORD not in repr(other)
+    with make_app(other) as app:
+        assert str(app.conf.broker_url).startswith("redis+socket:///r.sock")
+        assert app.backend.connparams["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sentinel://one:1", "cannot name sentinels"),
+        (f"amqp://:{PASSWORD}@h", "result_url must begin with"),
+    ],
+)
+def test_results_go_to_a_server_of_redis(url: str, why: str) -> None:
+    with pytest.raises(ValidationError, match=why) as refused:
+        Settings.model_validate({"result_url": url, "master_name": "jobs"})
+    assert PASSWORD not in str(refused.value)

@@ -46,6 +46,7 @@ class Stored:
         expires: Seconds for which it is kept; for ever if 0.
         event: What is told of it.
         tenant: The tenant among whose jobs it counts; '' if nobody counts.
+        listener: Who is told of it.
     """
 
     job: str
@@ -54,6 +55,7 @@ class Stored:
     expires: int
     event: Event | None = None
     tenant: str = ""
+    listener: Listener | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,11 @@ class CollectingBackend(QuickBackend):
         self._store: Any = None
         self._release: Any = None
         self._clock: ServerClock | None = None
+
+    @property
+    def broker(self) -> Any:
+        """A client of the server that jobs come from: as a rule that of their results as well."""
+        return self.client
 
     @contextmanager
     def collect(self, deliveries: Deliveries | None = None) -> Iterator[dict[str, Stored]]:
@@ -170,6 +177,7 @@ class CollectingBackend(QuickBackend):
             expires=self._seconds(job_id, self.expires if expires is None else expires),
             event=self._event(job_id, value),
             tenant=str(getattr(self._thread, "tenant", None) or ""),
+            listener=getattr(self._thread, "listener", None),
         )
         results = self._collecting()
         if results is None:
@@ -242,7 +250,7 @@ class CollectingBackend(QuickBackend):
     def _with_ends(self, times: Mapping[str, Any], seconds: int) -> dict[str, Any]:
         """Complete a job's times: it ends now, and its result is kept for so many seconds."""
         if self._clock is None:
-            self._clock = ServerClock(self.client)
+            self._clock = ServerClock(self.broker)
         now = self._clock.now()
         expires_at = now + seconds if seconds else None
         return {**times, "finished_at": now, "expires_at": expires_at}
@@ -253,7 +261,7 @@ class CollectingBackend(QuickBackend):
         Each worker that hears of a revoke asks here whether the job is still to be prevented.
         """
         state = super().get_state(task_id)
-        if state == PENDING and self.client.zscore(keys.RUNNING, task_id) is not None:
+        if state == PENDING and self.broker.zscore(keys.RUNNING, task_id) is not None:
             return STARTED
         return state
 

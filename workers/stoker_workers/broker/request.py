@@ -73,7 +73,7 @@ class PrivateRequest(Request):
         seconds = self.task.retention.of(self.kwargs.get("retention"))
         setattr(self._context, TIMES, self.times())
         backend = self.task.backend
-        keep_messages(backend.client, [(self, seconds)])
+        keep_messages(backend.broker, [(self, seconds)])
         with backend.keeping({self.id: seconds}):
             super()._announce_revoked(*args)
 

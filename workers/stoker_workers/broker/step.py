@@ -14,7 +14,7 @@ from celery.exceptions import ImproperlyConfigured
 
 from stoker_config import keys
 from stoker_config.clock import ServerClock
-from stoker_config.servers import connect, refuse_cluster
+from stoker_config.servers import connect, refuse_cluster, refuse_one_for_two
 from stoker_config.serving import Registry, Serving
 from stoker_config.settings import Settings
 from stoker_tasks.errors import StokerError
@@ -90,6 +90,10 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             self.quick = connect(settings)
             try:
                 refuse_cluster(self.quick)
+                if settings.apart:
+                    with connect(settings.of_results) as results:
+                        refuse_cluster(results)
+                        refuse_one_for_two(self.quick, results)
             except ValueError as error:
                 logger.critical("the worker cannot start: %s", error)
                 raise SystemExit(CONFIG) from None

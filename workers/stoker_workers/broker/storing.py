@@ -1,8 +1,27 @@
-"""The Lua script that stores results: with their events, and only for those who hold the jobs."""
+"""The Lua scripts that store results: with their events, and only for those who hold the jobs."""
 
 from typing import Final
 
 from stoker_config import keys, outbox
+
+# Acknowledges what was held, and forgets jobs that have ended.
+_END: Final = """
+if #held > 0 then
+  redis.call('ZREM', KEYS[4], unpack(held))
+  redis.call('HDEL', KEYS[5], unpack(held))
+end
+if #ids > 0 then
+  redis.call('ZREM', KEYS[1], unpack(ids))
+  redis.call('ZREM', KEYS[2], unpack(ids))
+  redis.call('HDEL', KEYS[3], unpack(ids))
+end
+for id, set in pairs(counted) do redis.call('SREM', set, id) end
+if #told > 0 then
+  redis.call('HDEL', WISHES, unpack(told))
+  wake()
+end
+return late
+"""
 
 # Stores each result, puts the event that tells of it into the outbox and acknowledges its delivery,
 # in one step. A delivery that is held no longer is another worker's by now: nothing of it is
@@ -57,20 +76,57 @@ for i = 6, #KEYS do
     if ARGV[at + 4] ~= '' then counted[id] = TENANT .. ARGV[at + 4] end
   end
 end
-if #held > 0 then
-  redis.call('ZREM', KEYS[4], unpack(held))
-  redis.call('HDEL', KEYS[5], unpack(held))
-end
-if #ids > 0 then
-  redis.call('ZREM', KEYS[1], unpack(ids))
-  redis.call('ZREM', KEYS[2], unpack(ids))
-  redis.call('HDEL', KEYS[3], unpack(ids))
-end
-for id, set in pairs(counted) do redis.call('SREM', set, id) end
-if #told > 0 then
-  redis.call('HDEL', WISHES, unpack(told))
-  wake()
-end
-return late
 """
+    + _END
+)
+
+# Where results have a server of their own: stores each there, unless it has a final state, which is
+# never replaced.
+# KEYS: each job's result key. ARGV: for each its value and seconds to keep it.
+# Gives for each what stands there instead, or '' if it was stored.
+SETTLE: Final = """
+local stands = {}
+for i, key in ipairs(KEYS) do
+  local value, expires = ARGV[2 * i - 1], tonumber(ARGV[2 * i])
+  local before = redis.call('GET', key)
+  local state = string.match(before or '', '"status": "(%u+)"')
+  if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then stands[i] = before
+  else
+    if expires > 0 then redis.call('SET', key, value, 'EX', expires)
+    else redis.call('SET', key, value) end
+    redis.call('PUBLISH', key, value)
+    stands[i] = ''
+  end
+end
+return stands
+"""
+
+# And then, on the broker's server: puts the events that tell of these results into the outbox and
+# acknowledges their deliveries, in one step, for those that are still held. An event that was told
+# is not told again, so repeating the call does nothing.
+# KEYS: queued, running, placed, index and hash of held deliveries.
+# ARGV: how many jobs; for each its ID, its delivery's tag ('' for a stock one), and the tenant
+# among whose jobs it counts ('' if nobody counts); then for each job with a webhook its number, and
+# the event.
+# Gives how many deliveries were held no longer.
+CONCLUDE: Final = (
+    outbox.EMIT
+    + f"local FIELDS, WISHES, TENANT = {outbox.FIELDS}, '{keys.WISHES}', '{keys.tenant('')}'\n"
+    + """
+local held, ids, late = {}, {}, 0
+local events, told, counted = {}, {}, {}
+local jobs = tonumber(ARGV[1])
+for at = 3 * jobs + 2, #ARGV, FIELDS + 1 do events[tonumber(ARGV[at])] = at + 1 end
+for i = 1, jobs do
+  local id, tag, tenant = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
+  if tag ~= '' and not redis.call('ZSCORE', KEYS[4], tag) then late = late + 1
+  else
+    if tag ~= '' then held[#held + 1] = tag end
+    if events[i] then emit(events[i]); told[#told + 1] = id end
+    ids[#ids + 1] = id
+    if tenant ~= '' then counted[id] = TENANT .. tenant end
+  end
+end
+"""
+    + _END
 )

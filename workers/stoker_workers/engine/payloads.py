@@ -6,6 +6,7 @@ from typing import Any, Self
 from stoker_config.artifacts import Artifacts
 from stoker_config.cache import ResultCache
 from stoker_config.retention import Retention
+from stoker_config.servers import connect_results
 from stoker_config.settings import Settings
 from stoker_config.stores import open_store
 from stoker_workers.engine.cached import CachedAnswers
@@ -44,7 +45,9 @@ class Payloads:
         """
         store = open_store(settings, client)
         store.check()
-        results = ResultCache(client, settings.cache_expires)
+        results = ResultCache(
+            connect_results(settings, client, patient=True), settings.cache_expires
+        )
         return cls.over(store, settings, results, fetch, makers)
 
     @classmethod

@@ -1,0 +1,125 @@
+"""What is decided about a job whose result is on another server than its message.
+
+Each script of Stoker's decides on the broker's server, where all but the results is; here is what
+has to be done on the results' server before or after. Whatever is cut off in between can be done
+again, and loses no result that is wanted.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from stoker.delete import DeleteAnswer
+from stoker.status import CancelAnswer
+from stoker_config import keys
+
+Answer = TypeVar("Answer")
+
+# Takes away a result that is to be made anew, unless it is a success.
+# KEYS: the result. Gives it and the milliseconds for which it was to be kept, or nothing.
+_TAKE: Final = """
+local value = redis.call('GET', KEYS[1])
+if not value or string.match(value, '"status": "SUCCESS"') then return {} end
+local left = redis.call('PTTL', KEYS[1])
+redis.call('DEL', KEYS[1])
+return {value, left}
+"""
+# Stores a result, unless there is one. KEYS: the result. ARGV: it, milliseconds to keep it.
+_PUT: Final = """
+local ms = tonumber(ARGV[2])
+local put
+if ms > 0 then put = redis.call('SET', KEYS[1], ARGV[1], 'PX', ms, 'NX')
+else put = redis.call('SET', KEYS[1], ARGV[1], 'NX') end
+if put then redis.call('PUBLISH', KEYS[1], ARGV[1]) end
+"""
+
+
+class Apart:
+    """The results' server beside the broker's. Safe for threads.
+
+    Args:
+        broker: A redis-py client of the broker's server.
+        results: A redis-py client of the results' server.
+    """
+
+    def __init__(self, broker: Any, results: Any) -> None:
+        self._broker = broker
+        self._results = results
+
+    def with_result(self, job_id: str, answers: Sequence[Any]) -> Sequence[Any]:
+        """Put a job's result into what the broker's server has answered about it.
+
+        The broker's server is asked first: a job that it knows no more has its result by then.
+
+        Args:
+            job_id: The job.
+            answers: A result and the milliseconds for which it is kept, then all else.
+        """
+        with self._results.pipeline(transaction=True) as pipe:
+            pipe.get(keys.result(job_id))
+            pipe.pttl(keys.result(job_id))
+            stored, left = pipe.execute()
+        return answers if stored is None else [stored, left, *answers[2:]]
+
+    def cancel(self, job_id: str, do: Callable[[], CancelAnswer]) -> CancelAnswer:
+        """Cancel a job; the end of one that had not been started comes to the results' server.
+
+        Args:
+            job_id: The job.
+            do: Cancels it on the broker's server.
+        """
+        if self._is_there(job_id):
+            return CancelAnswer.ALREADY_FINISHED
+        answer = do()
+        if answer is CancelAnswer.CANCELED:
+            # Should this be cut off, a worker stores it, that meets the message and the tombstone.
+            self._move(job_id)
+        if answer is CancelAnswer.NOT_FOUND and self._is_there(job_id):
+            return CancelAnswer.ALREADY_FINISHED
+        return answer
+
+    def repeat(
+        self, job_id: str, do: Callable[[], Answer], is_repeated: Callable[[Answer], bool]
+    ) -> Answer:
+        """Run a job again: its failure goes first, lest it stands before the new result.
+
+        Args:
+            job_id: The job.
+            do: Puts it back on its queue.
+            is_repeated: Tells by what `do` answers whether it did.
+        """
+        taken = self._results.eval(_TAKE, 1, keys.result(job_id))
+        answer = do()
+        if taken and not is_repeated(answer):
+            self._results.eval(_PUT, 1, keys.result(job_id), *taken)
+        return answer
+
+    def delete(self, job_id: str, do: Callable[[], DeleteAnswer]) -> DeleteAnswer:
+        """Delete what is kept of a job: for as long as that takes, its result is on both servers.
+
+        Args:
+            job_id: The job.
+            do: Deletes what is on the broker's server.
+        """
+        key = keys.result(job_id)
+        [stored, left] = self.with_result(job_id, [None, 0])
+        if stored is not None:
+            self._broker.set(key, stored, px=left if left > 0 else None)
+        answer = do()
+        if answer is DeleteAnswer.DELETED:
+            self._results.delete(key)
+        elif stored is not None:
+            self._broker.delete(key)
+        return answer
+
+    def _is_there(self, job_id: str) -> bool:
+        return bool(self._results.exists(keys.result(job_id)))
+
+    def _move(self, job_id: str) -> None:
+        key = keys.result(job_id)
+        with self._broker.pipeline(transaction=True) as pipe:
+            pipe.get(key)
+            pipe.pttl(key)
+            stored, left = pipe.execute()
+        if stored is not None:
+            self._results.eval(_PUT, 1, key, stored, left)
+            self._broker.delete(key)

@@ -1,0 +1,208 @@
+"""Results on a Redis server of their own: whoever reads finds them, and what is decided holds."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+from celery import chain, chord
+
+from stoker import (
+    AsyncClient,
+    CancelAnswer,
+    Client,
+    DeleteAnswer,
+    Failure,
+    RetryAnswer,
+    State,
+    Success,
+    TextClassification,
+    TextGeneration,
+    Webhook,
+)
+from stoker_config import keys
+from stoker_config.app import make_app
+from stoker_config.settings import Settings
+from stoker_tasks.event import event_id
+from tests.doubles.stock import CLASSIFY
+from tests.support import redis_server
+from tests.support.until import until
+from tests.support.worker import worker
+
+SECONDS = 20.0
+NOBODY: dict[str, Any] = {"pool": "nobody", "allow_unserved": True}
+
+
+@dataclass(frozen=True)
+class Two:
+    """Two servers and a client of both.
+
+    Attributes:
+        settings: Where they are.
+        client: The client.
+        broker: The broker's server.
+        results: The results' server.
+    """
+
+    settings: Settings
+    client: Client
+    broker: Any
+    results: Any
+
+    def submit(self, words: str, **fields: Any) -> Any:
+        return self.client.submit(TextClassification(inputs=words, **fields))
+
+    def stored(self, job_id: str) -> Any:
+        """Give what is stored of a job; on the broker's server there must be nothing."""
+        assert not self.broker.exists(keys.result(job_id))
+        text = self.results.get(keys.result(job_id))
+        return None if text is None else json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def two(module_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    with redis_server.folder() as folder, redis_server.running(folder) as url:
+        settings = Settings.model_validate({"redis_url": module_redis, "result_url": url})
+        with (
+            worker(module_redis, tmp_path_factory.mktemp("worker"), result_url=url),
+            Client(settings=settings) as client,
+            redis.Redis.from_url(module_redis, decode_responses=True) as broker,
+            redis.Redis.from_url(url, decode_responses=True) as results,
+        ):
+            yield Two(settings, client, broker, results)
+            # Nothing but results and what Celery keeps beside them is there.
+            kept = [
+                key
+                for key in results.scan_iter()
+                if not key.startswith(("celery-", "stoker:cache:"))
+            ]
+            assert kept == []
+
+
+def test_whoever_waits_finds_a_result_and_status_tells_of_it(two: Two) -> None:
+    handles = [two.submit(f"{at}") for at in range(20)]
+
+    found = dict(two.client.as_completed(handles, SECONDS))
+    assert all(isinstance(each, Success) for each in found.values())
+    for handle in handles:
+        status = handle.status()
+        assert (status.state, status.times) == (State.SUCCEEDED, found[handle].times)
+        assert two.stored(handle.id)["status"] == "SUCCESS"
+    assert two.broker.zcard(keys.QUEUED) == two.broker.hlen(keys.PLACED) == 0
+    with make_app(two.settings) as app:
+        assert app.AsyncResult(handles[0].id).get(timeout=SECONDS)["output"]
+        sent = app.send_task(CLASSIFY, kwargs={"inputs": "stock"}, queue="stoker")
+        assert sent.get(timeout=SECONDS)["task"] == "text-classification"
+
+
+def test_chains_and_chords_pass_their_results_on(two: Two) -> None:
+    link = two.client.signature("text-generation")
+    parts = [two.client.signature(TextGeneration(inputs=each)) for each in "ab"]
+
+    assert chain(parts[0], link).apply_async().get(timeout=SECONDS)["output"]
+    assert len(chord(parts, link).apply_async().get(timeout=SECONDS)["output"]) == 2
+
+
+def test_a_job_that_waits_is_canceled_where_results_are_read(two: Two) -> None:
+    hook = Webhook(url="http://127.0.0.1:9/")
+    waiting = two.client.submit(TextClassification(inputs="x", webhook=hook), **NOBODY)
+    done = two.submit("done")
+    done.result(SECONDS)
+
+    assert waiting.status().state is State.QUEUED
+    assert waiting.cancel() is CancelAnswer.CANCELED
+    assert waiting.status().state is State.CANCELED
+    assert waiting.status().times.expires_at is not None
+    assert two.stored(waiting.id)["status"] == "REVOKED"
+    assert isinstance(waiting.wait(SECONDS), Failure)
+    assert two.broker.exists(keys.event(event_id(waiting.id, "job.completed")))
+    for finished in (waiting, done):
+        assert finished.cancel() is CancelAnswer.ALREADY_FINISHED
+    assert two.client.cancel("no job") is CancelAnswer.NOT_FOUND
+
+
+def test_a_job_that_runs_is_canceled(two: Two) -> None:
+    handle = two.submit("steps=20")
+    until(lambda: handle.status().state is State.RUNNING)
+
+    assert handle.cancel() is CancelAnswer.CANCELING
+    assert isinstance(handle.wait(SECONDS), Failure)
+    assert handle.status().state is State.CANCELED
+    assert two.stored(handle.id)["status"] == "REVOKED"
+
+
+def test_a_cancel_that_was_cut_off_is_completed_by_a_worker(two: Two) -> None:
+    handle = two.submit("sleep=1 the device is busy")
+    behind = two.submit("behind it", model="another")
+    # As if the client had died between its two steps.
+    two.client._cancel(behind.id)
+    handle.result(SECONDS)
+
+    assert isinstance(behind.wait(SECONDS), Failure)
+    assert behind.status().state is State.CANCELED
+
+
+def test_a_failure_goes_before_its_job_runs_again(two: Two) -> None:
+    handle = two.submit("fail")
+    first = handle.wait(SECONDS)
+    assert handle.retry() is RetryAnswer.RETRYING
+    second = handle.wait(SECONDS)
+
+    assert isinstance(first, Failure)
+    assert isinstance(second, Failure)
+    assert second.times.attempts == first.times.attempts + 1
+    assert two.submit("well").result(SECONDS)
+    # What cannot be repeated stays as it is.
+    until(lambda: two.broker.hexists(keys.KEPT, handle.id))
+    before = two.stored(handle.id)
+    two.broker.hdel(keys.KEPT, handle.id)
+    assert handle.retry() is RetryAnswer.NOT_KEPT
+    assert two.stored(handle.id) == before
+    assert two.results.ttl(keys.result(handle.id)) > 0
+
+
+def test_what_is_deleted_is_on_neither_server(two: Two) -> None:
+    waits, done = two.client.submit(TextClassification(inputs="x"), **NOBODY), two.submit("draw=9")
+    [artifact] = done.result(SECONDS).artifacts
+
+    assert waits.delete() is DeleteAnswer.NOT_FINISHED
+    assert done.delete() is DeleteAnswer.DELETED
+    assert done.status().state is State.GONE
+    assert two.stored(done.id) is None
+    assert not two.broker.exists(keys.artifact(artifact.uri))
+    assert two.client.delete("no job") is DeleteAnswer.NOT_FOUND
+
+
+def test_equal_questions_are_answered_out_of_the_other_server(two: Two) -> None:
+    first = two.submit("asked twice", cache=True).result(SECONDS)
+    again = two.submit("asked twice", cache=True).result(SECONDS)
+
+    assert (first.cached, again.cached) == (False, True)
+    assert again.output == first.output
+
+
+def test_asyncio_finds_them_as_well(two: Two) -> None:
+    async def main() -> None:
+        async with AsyncClient(settings=two.settings) as client:
+            done = await client.submit(TextClassification(inputs="x"))
+            assert isinstance(await done.wait(SECONDS), Success)
+            assert (await done.status()).state is State.SUCCEEDED
+            assert await done.cancel() is CancelAnswer.ALREADY_FINISHED
+            waiting = await client.submit(TextClassification(inputs="x"), **NOBODY)
+            assert await waiting.cancel() is CancelAnswer.CANCELED
+            assert await waiting.retry() is RetryAnswer.NOT_KEPT
+            assert await done.delete() is DeleteAnswer.DELETED
+
+    asyncio.run(main())
+
+
+def test_one_database_under_two_names_is_refused(two: Two) -> None:
+    here = two.settings.redis
+    settings = Settings.model_validate({"redis_url": here, "result_url": f"{here}?db=0"})
+
+    assert settings.apart
+    with Client(settings=settings) as client, pytest.raises(ValueError, match="leave it out"):
+        client.status("x")
