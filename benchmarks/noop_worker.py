@@ -16,7 +16,7 @@ from stoker_workers.app import make_worker_app
 from stoker_workers.broker.step import Engine
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
-from stoker_workers.engine.model import Chunk, Ended, ModelKey, Output, Prepared, WarmModel
+from stoker_workers.engine.model import Chunk, Ended, Follow, ModelKey, Output, Prepared, WarmModel
 from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.window import Budget
 
@@ -36,7 +36,12 @@ class NoopModel:
         """Make one row of the text."""
         return Prepared([Chunk({"text": job.inputs}, 1)])
 
-    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
+    def forward(
+        self,
+        chunks: Sequence[Chunk],
+        ended: Ended | None = None,
+        follow: Sequence[Follow | None] = (),
+    ) -> Sequence[Any]:
         """Sleep if told to, and fail if told to."""
         words = " ".join(chunk.features["text"] for chunk in chunks)
         if "sleep=" in words:

@@ -81,6 +81,11 @@ def attempts(event_id: str) -> str:
     return f"stoker:webhook:{event_id}:attempts"
 
 
+def told_output(job_id: str) -> str:
+    """Name the set of the IDs of a job's events of new text."""
+    return f"stoker:webhooks:output:{job_id}"
+
+
 def due(origin: str) -> str:
     """Name the sorted set of event IDs for one receiver's origin, by the time each is due."""
     return f"stoker:webhooks:due:{origin}"
@@ -114,6 +119,11 @@ def pace(bound: str) -> str:
 def inputs(job_id: str) -> str:
     """Name the set of the artifacts that travelled beside a job's message."""
     return f"stoker:inputs:{job_id}"
+
+
+def stream(job_id: str) -> str:
+    """Name the stream of a job's text, and the channel on which its readers hear of new pieces."""
+    return f"stoker:stream:{job_id}"
 
 
 def deleted(job_id: str) -> str:

@@ -109,6 +109,7 @@ class Settings(BaseSettings):
         webhook_timeout: Seconds within which a webhook's receiver has to answer.
         webhook_slots: How many receivers a courier waits for at once.
         webhook_host_slots: How many of these may be one host's.
+        webhook_output_interval: Seconds between two `job.output` events of one job, at least.
         webhook_expires: Seconds for which an event is kept after it was delivered or given up, to
             be looked at and replayed.
         idempotency_expires: Seconds for which an idempotency key is kept after its job has ended.
@@ -177,6 +178,7 @@ class Settings(BaseSettings):
     webhook_timeout: float = Field(default=15.0, gt=0, le=30.0)
     webhook_slots: int = Field(default=64, ge=1)
     webhook_host_slots: int = Field(default=8, ge=1)
+    webhook_output_interval: float = Field(default=1.0, ge=0.05)
     webhook_expires: int = Field(default=3 * DAY, ge=1)
     idempotency_expires: int = Field(default=DAY, ge=1)
     cache_dir: Path = Field(default_factory=lambda: _user_cache() / "stoker")

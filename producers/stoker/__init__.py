@@ -84,6 +84,7 @@ from stoker_tasks.rewriting import (
     TranslationParameters,
 )
 from stoker_tasks.speaking import TextToAudio, TextToAudioParameters
+from stoker_tasks.streaming import Piece
 from stoker_tasks.text import (
     FeatureExtraction,
     FeatureExtractionParameters,
@@ -155,6 +156,7 @@ __all__ = [
     "NoulQuestion",
     "ObjectDetection",
     "ObjectDetectionParameters",
+    "Piece",
     "QuestionAnswering",
     "QuestionAnsweringParameters",
     "Result",

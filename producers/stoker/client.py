@@ -11,6 +11,7 @@ from stoker.bounds import Bounds
 from stoker.canvas import signature_of
 from stoker.delete import DeleteAnswer, delete
 from stoker.files import Files
+from stoker.following import pieces
 from stoker.handle import JobHandle
 from stoker.operating import Operating
 from stoker.outgoing import Outgoing
@@ -23,6 +24,7 @@ from stoker_config.lapsed import Beat, settle
 from stoker_config.settings import Settings
 from stoker_tasks.job import Job
 from stoker_tasks.result import Result
+from stoker_tasks.streaming import Piece
 from stoker_tasks.wire import queue_name
 
 
@@ -221,6 +223,30 @@ class Client(Files, Operating):
         by_id = {handle.id: handle for handle in handles}
         for job_id, result in self._server.listener.results(list(by_id), timeout):
             yield by_id[job_id], self.whole(result)
+
+    def stream(
+        self, job_id: str, *, after: str | None = None, timeout: float | None = None
+    ) -> Iterator[Piece]:
+        """Give the text of a job as it is generated, and end with the job.
+
+        The job has to be one that was submitted with `stream=True`; another one's end is waited
+        for. What was there before comes first, for as long as the job's result is kept.
+
+        Args:
+            job_id: The job.
+            after: The ID of the last piece that the caller has; None for all.
+            timeout: Seconds; for ever if None.
+
+        Yields:
+            New text. Where `restart` is set, what came before is of no account: the job is run
+            again.
+
+        Raises:
+            StokerError: The job failed, was canceled or expired.
+            TimeoutError: It was not finished in time.
+            InvalidInput: `after` is no ID of a piece.
+        """
+        return pieces(self._server.listener, self._server.redis, job_id, after, timeout)
 
     def delete(self, job_id: str) -> DeleteAnswer:
         """Delete all that is kept of a finished job; see `DeleteAnswer` for what may come of it.

@@ -67,7 +67,7 @@ def delete(client: Any, store: ArtifactStore, job_id: str, expires: int) -> Dele
             return DeleteAnswer.NOT_FOUND
     # A final state is never replaced: what was read is all that there will be.
     store.delete([*(each.decode() for each in inputs), *_artifacts(meta)])
-    kept = (keys.result, keys.inputs, keys.deaths, keys.starts)
+    kept = (keys.result, keys.inputs, keys.deaths, keys.starts, keys.stream)
     names = [keys.DEAD, keys.deleted(job_id), *(each(job_id) for each in kept)]
     client.eval(_DELETE, len(names), *names, job_id, expires)
     return DeleteAnswer.DELETED

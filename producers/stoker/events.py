@@ -129,11 +129,7 @@ class Webhooks:
             limit: How many at most.
         """
         if job is not None:
-            # Each time that it is put back by hand, a job tells anew.
-            types = get_args(EventType)
-            ids = [event_id(job, type, again) for again in range(_ROUNDS) for type in types]
-            found = [event for event in self._read(ids) if state in (None, event.state)]
-            return found[:limit]
+            return [event for event in self._told(job) if state in (None, event.state)][:limit]
         events: list[WebhookEvent] = []
         for each in (state,) if state else get_args(EventState):
             for event in self._of(each, since, until):
@@ -185,7 +181,7 @@ class Webhooks:
         Args:
             job: The job.
         """
-        over = [event.id for event in self.list(job=job) if event.state != "pending"]
+        over = [event.id for event in self._told(job) if event.state != "pending"]
         if over:
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.delete(*map(keys.event, over), *map(keys.attempts, over))
@@ -218,6 +214,15 @@ class Webhooks:
         """
         origin_of(url)
         return bool(self._client.zrem(keys.DISABLED, url.partition("?")[0]))
+
+    def _told(self, job: str) -> Iterator[WebhookEvent]:
+        """Give all events of a job."""
+        types = get_args(EventType)
+        # Each time that it is put back by hand, a job tells anew.
+        ids = [event_id(job, type, again) for again in range(_ROUNDS) for type in types]
+        # Of new text it tells many times.
+        said = self._client.smembers(keys.told_output(job))
+        yield from self._read([*ids, *sorted(each.decode() for each in said)])
 
     def _of(
         self, state: EventState, since: datetime | None, until: datetime | None

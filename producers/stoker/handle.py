@@ -1,11 +1,13 @@
-"""A hold on a job that was submitted: poll it, wait for it, cancel it."""
+"""A hold on a job that was submitted: poll it, wait for it, follow it, cancel it."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from stoker.delete import DeleteAnswer
 from stoker.retry import RetryAnswer
 from stoker.status import CancelAnswer, Status
 from stoker_tasks.result import Failure, Result, Success
+from stoker_tasks.streaming import Piece
 
 
 class Jobs(Protocol):
@@ -16,6 +18,11 @@ class Jobs(Protocol):
 
     def wait(self, job_id: str, timeout: float | None = None) -> Result:
         """Wait for a job's result."""
+
+    def stream(
+        self, job_id: str, *, after: str | None = None, timeout: float | None = None
+    ) -> Iterator[Piece]:
+        """Give the text of a job as it is generated."""
 
     def cancel(self, job_id: str) -> CancelAnswer:
         """Cancel a job."""
@@ -76,6 +83,24 @@ class JobHandle:
         if isinstance(result, Failure):
             raise result.to_error()
         return result
+
+    def stream(self, *, after: str | None = None, timeout: float | None = None) -> Iterator[Piece]:
+        """Give the job's text as it is generated, if it was submitted with `stream=True`.
+
+        Args:
+            after: The ID of the last piece that the caller has; None for all.
+            timeout: Seconds; for ever if None.
+
+        Yields:
+            New text. Where `restart` is set, what came before is of no account: the job is run
+            again.
+
+        Raises:
+            StokerError: The job failed, was canceled or expired.
+            TimeoutError: It was not finished in time.
+            InvalidInput: `after` is no ID of a piece.
+        """
+        return self._jobs.stream(self.id, after=after, timeout=timeout)
 
     def cancel(self) -> CancelAnswer:
         """Cancel the job."""

@@ -1,15 +1,16 @@
-"""Waits for results: one thread and one connection of a client's, however many wait."""
+"""Waits for results and texts: one thread and one connection of a client's, however many wait."""
 
 import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from stoker.following import Reader
 from stoker.watch import FIRST_PAUSE, KEEP_ALIVE, LONGEST_PAUSE, Watch
 from stoker_config import keys
 from stoker_tasks.result import Result
@@ -72,6 +73,21 @@ class Listener:
         if left:
             yield from self._last_look(left, timeout)
 
+    @contextmanager
+    def follow(self, reader: Reader) -> Iterator[None]:
+        """Tell a reader of a job's text what is new, while the context lasts.
+
+        Args:
+            reader: The reader, which is called in this listener's thread.
+        """
+        try:
+            self._start(lambda: self._watch.follow(reader))
+            yield
+        finally:
+            with self._lock:
+                self._watch.unfollow(reader)
+                self._ring()
+
     def close(self) -> None:
         """Stop listening; those that still wait are told."""
         with self._lock:
@@ -102,8 +118,11 @@ class Listener:
             raise TimeoutError(f"{len(left)} jobs were not finished within {timeout} s")
 
     def _listen(self, job_ids: Sequence[str], waiter: Any) -> None:
+        self._start(lambda: self._watch.add(job_ids, waiter))
+
+    def _start(self, watch: Callable[[], None]) -> None:
         with self._lock:
-            self._watch.add(job_ids, waiter)
+            watch()
             # A fork inherits neither the thread nor its connection.
             if self._thread is None or not self._thread.is_alive():
                 self._closed = False
@@ -195,6 +214,18 @@ class Listener:
                     while connection.can_read(timeout=0):
                         unread += self._watch.hear(connection.read_response())
                     self._read(unread, self._watch)
+                    self._read_texts()
+
+    def _read_texts(self) -> None:
+        """Read for all who are due in one round trip, and again for those of whom there is more."""
+        due = self._watch.due()
+        while due:
+            ends = [reader.end for reader in due]
+            with self._client.pipeline(transaction=False) as pipe:
+                for reader in due:
+                    pipe.xrange(*reader.question())
+                answers = zip(due, pipe.execute(), ends, strict=True)
+            due = [reader for reader, found, end in answers if not reader.answer(found, end)]
 
     def _read(self, job_ids: Sequence[str], watch: Watch) -> None:
         for start in range(0, len(job_ids), _READ_AT_ONCE):

@@ -1,4 +1,4 @@
-"""What a webhook tells: one event for each job and type, with an ID and a body that stay."""
+"""What a webhook tells: events of a job, each with an ID and a body that stay."""
 
 import hashlib
 import json
@@ -62,6 +62,20 @@ class Listener:
         """Give the event of a job's start; None if nobody wants it."""
         return self._event(job_id, "job.started", {"state": "running", "terminal": False})
 
+    def output(self, job_id: str, attempt: int, sequence: int, at: int, text: str) -> Event | None:
+        """Give an event of a job's new text; None if nobody wants it.
+
+        Args:
+            job_id: The job.
+            attempt: Which delivery of the job generates.
+            sequence: How many such events this delivery has told before.
+            at: How many characters of the text stand before what is new.
+            text: What is new.
+        """
+        new = {"attempt": attempt, "sequence": sequence, "at": at, "text": text}
+        data = {"state": "running", "terminal": False, "output": new}
+        return self._event(job_id, "job.output", data, f"{attempt}:{sequence}:")
+
     def completed(self, job_id: str, result: Result) -> Event | None:
         """Give the event of a job's end, whatever it is; None if nobody wants it."""
         told = result.model_dump(mode="json", exclude={"metadata"})
@@ -72,7 +86,9 @@ class Listener:
             data.update(result=None, result_bytes=size)
         return self._event(job_id, "job.completed", data)
 
-    def _event(self, job_id: str, type: EventType, data: Mapping[str, Any]) -> Event | None:
+    def _event(
+        self, job_id: str, type: EventType, data: Mapping[str, Any], part: str = ""
+    ) -> Event | None:
         if type not in self.webhook.events:
             return None
         body = {
@@ -81,7 +97,7 @@ class Listener:
             "data": {"id": job_id, **data, "metadata": dict(self.metadata)},
         }
         return Event(
-            id=event_id(job_id, type, self.round),
+            id=event_id(job_id, type, self.round, part),
             job=job_id,
             type=type,
             url=self.webhook.url,
@@ -90,12 +106,18 @@ class Listener:
         )
 
 
-def event_id(job_id: str, type: EventType, round: int = 0) -> str:
+def event_id(job_id: str, type: EventType, round: int = 0, part: str = "") -> str:
     """Give the ID of an event: whoever makes it, and however often, it is the same.
 
     A stock producer chooses its jobs' IDs, and an event's must have no dot: hence the digest.
+
+    Args:
+        job_id: The job.
+        type: What the event tells.
+        round: How often the job was put back by hand.
+        part: Which of the job's events of this type it is, where there are several.
     """
-    digest = hashlib.sha256(f"{round}:{type}:{job_id}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{round}:{type}:{part}{job_id}".encode()).hexdigest()
     return f"evt_{digest[:32]}"
 
 

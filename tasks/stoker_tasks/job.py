@@ -11,7 +11,8 @@ from pydantic import (
     model_validator,
 )
 
-from stoker_tasks.webhook import WebhookInput
+from stoker_tasks import streaming
+from stoker_tasks.webhook import Webhook, WebhookInput
 
 Priority = Literal["high", "normal", "low"]
 Metadata = Annotated[
@@ -100,6 +101,8 @@ class Job(BaseModel):
             deployment's settings say if absent.
         cache: Take the output of an earlier job with the same model, parameters and inputs, and
             let later ones take this one's. A task that generates then needs `do_sample=False`.
+        stream: Hand its text out while it is generated, for one input of a task that generates
+            text.
         idempotency_key: The caller's own name of the request, up to 255 characters: submitted
             twice, it is one job. Each tenant's keys are its own.
     """
@@ -107,6 +110,8 @@ class Job(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     task: ClassVar[str]
+    # Whether the task generates a text, token by token.
+    streams: ClassVar[bool] = False
 
     inputs: Any = Field(repr=False)
     model: str | None = None
@@ -122,6 +127,7 @@ class Job(BaseModel):
     deadline: AwareDatetime | None = None
     retention: Annotated[int, Field(ge=1)] | None = None
     cache: bool = False
+    stream: bool = False
 
     @model_validator(mode="after")
     def _has_one_answer(self) -> Self:
@@ -129,4 +135,21 @@ class Job(BaseModel):
             raise ValueError("cache=True needs do_sample=False: what is drawn has many answers")
         return self
 
+    @model_validator(mode="after")
+    def _can_stream(self) -> Self:
+        if self.followed:
+            given, streams = self.parameters.given(), type(self).streams
+            streaming.check(self.task, self.inputs, given, streams=streams, cache=self.cache)
+        return self
+
     idempotency_key: IdempotencyKey | None = Field(default=None, repr=False)
+
+    @property
+    def followed(self) -> bool:
+        """Whether somebody wants its text while it is generated."""
+        return self.stream or self.tells_output
+
+    @property
+    def tells_output(self) -> bool:
+        """Whether its webhook is told of its text while it is generated."""
+        return isinstance(self.webhook, Webhook) and "job.output" in self.webhook.events

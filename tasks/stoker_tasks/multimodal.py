@@ -82,6 +82,7 @@ class ImageTextToText(Job):
     """Answer a chat about images, or continue a text about them."""
 
     task: ClassVar[str] = "image-text-to-text"
+    streams: ClassVar[bool] = True
     inputs: (
         str
         | ImagesAndText
@@ -119,6 +120,7 @@ class AnyToAny(Job):
     """Answer a chat about images, sounds and films, in words, as an image or as a sound."""
 
     task: ClassVar[str] = "any-to-any"
+    streams: ClassVar[bool] = True
     inputs: (
         str
         | MediaAndText

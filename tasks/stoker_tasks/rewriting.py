@@ -58,6 +58,7 @@ class Text2TextGeneration(Job):
     """Have a text rewritten by a model that was trained for it."""
 
     task: ClassVar[str] = "text2text-generation"
+    streams: ClassVar[bool] = True
     inputs: str | Annotated[list[str], Field(min_length=1)] = Field(repr=False)
     parameters: RewritingParameters = Field(default_factory=RewritingParameters, repr=False)
 
@@ -66,6 +67,7 @@ class Summarization(Job):
     """Shorten texts to what matters in them."""
 
     task: ClassVar[str] = "summarization"
+    streams: ClassVar[bool] = True
     inputs: str | Annotated[list[str], Field(min_length=1)] = Field(repr=False)
     parameters: RewritingParameters = Field(default_factory=RewritingParameters, repr=False)
 
@@ -74,6 +76,7 @@ class Translation(Job):
     """Translate texts into another language."""
 
     task: ClassVar[str] = "translation"
+    streams: ClassVar[bool] = True
     inputs: str | Annotated[list[str], Field(min_length=1)] = Field(repr=False)
     parameters: TranslationParameters = Field(default_factory=TranslationParameters, repr=False)
 

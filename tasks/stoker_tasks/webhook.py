@@ -28,7 +28,8 @@ class Webhook(BaseModel):
 
     Attributes:
         url: Where events are posted to: `http://` or `https://`, without a user name or password.
-        events: Which events are sent: `job.started`, `job.output` and `job.completed`.
+        events: Which events are sent: `job.started`, `job.output` (new text of a job that
+            generates one) and `job.completed`.
         secret: The name of the secrets that sign them, as the deployment's operator has it: of a
             tenant, or of an endpoint.
     """

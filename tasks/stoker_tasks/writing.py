@@ -71,6 +71,7 @@ class TextGeneration(Job):
     """Continue a text, or answer a chat."""
 
     task: ClassVar[str] = "text-generation"
+    streams: ClassVar[bool] = True
     inputs: str | Chat | Annotated[list[str] | list[Chat], Many] = Field(repr=False)
     parameters: TextGenerationParameters = Field(
         default_factory=TextGenerationParameters, repr=False

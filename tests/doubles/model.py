@@ -26,6 +26,7 @@ from stoker_workers.engine.model import (
     ArtifactData,
     Chunk,
     Ended,
+    Follow,
     ModelKey,
     Output,
     Prepared,
@@ -66,14 +67,25 @@ class FakeModel:
             raise InvalidInput("the word bad is not taken")
         return Prepared([Chunk({"text": text}, max(1, len(text.split()))) for text in texts])
 
-    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
+    def forward(
+        self,
+        chunks: Sequence[Chunk],
+        ended: Ended | None = None,
+        follow: Sequence[Follow | None] = (),
+    ) -> Sequence[Any]:
         self.batches.append([chunk.length for chunk in chunks])
         texts = [chunk.features["text"] for chunk in chunks]
         words = " ".join(texts)
         for seconds in re.findall(r"sleep=([\d.]+)", words):
             time.sleep(float(seconds))
-        self.steps += _walk(texts, ended)
+        grown = [Grown(f"{text} and on") for text in texts]
+        for each, follower in zip(grown, follow, strict=False):
+            if follower is not None:
+                follower(each.read)
+        self.steps += _walk(texts, ended, grown)
         _exit_in("forward", texts)
+        for each in grown:
+            each.over = True
         if "fault" in words.split():
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if "kill" in words.split():
@@ -103,13 +115,27 @@ def _exit_in(stage: str, texts: Sequence[str]) -> None:
         sys.exit(f"as a pipeline of somebody's own may, in {stage}")
 
 
-def _walk(texts: Sequence[str], ended: Ended | None) -> list[str]:
+@dataclass
+class Grown:
+    """A text that grows by a letter a step."""
+
+    text: str
+    steps: int = 0
+    over: bool = False
+
+    def read(self) -> str:
+        return self.text if self.over else self.text[: self.steps]
+
+
+def _walk(texts: Sequence[str], ended: Ended | None, grown: Sequence[Grown]) -> list[str]:
     """Take small steps until each text that wants them has had its own, or has ended."""
     began, walked = time.monotonic(), []
     left = {at: float(found[1]) for at, text in enumerate(texts) if (found := _STEPS.search(text))}
     while left:
         time.sleep(_STEP)
         walked += [texts[at] for at in left]
+        for at in left:
+            grown[at].steps += 1
         over = ended() if ended else [False] * len(texts)
         spent = time.monotonic() - began
         left = {at: seconds for at, seconds in left.items() if seconds > spent and not over[at]}

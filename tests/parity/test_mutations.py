@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from stoker_tasks.job import Job
-from stoker_workers.engine.model import Chunk, Ended, ModelKey, Output, Prepared
+from stoker_workers.engine.model import Chunk, Ended, Follow, ModelKey, Output, Prepared
 from stoker_workers.models.adapters import collate
 from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.adapters.pixels import ImageAdapter
@@ -135,8 +135,13 @@ class Mutant:
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         return self.model.preprocess(job, media)
 
-    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
-        return self.model.forward(chunks, ended)
+    def forward(
+        self,
+        chunks: Sequence[Chunk],
+        ended: Ended | None = None,
+        follow: Sequence[Follow | None] = (),
+    ) -> Sequence[Any]:
+        return self.model.forward(chunks, ended, follow)
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
         return self.model.postprocess(job, prepared, outputs)
@@ -145,8 +150,13 @@ class Mutant:
 class RowsPermuted(Mutant):
     """Gives each row its neighbour's output."""
 
-    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
-        outputs = list(super().forward(chunks, ended))
+    def forward(
+        self,
+        chunks: Sequence[Chunk],
+        ended: Ended | None = None,
+        follow: Sequence[Follow | None] = (),
+    ) -> Sequence[Any]:
+        outputs = list(super().forward(chunks, ended, follow))
         return outputs[1:] + outputs[:1]
 
 

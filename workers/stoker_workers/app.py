@@ -169,6 +169,7 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
         outlet,
         lambda key: served.bound(key, budgets.of(key)),
         budgets.overflowed,
+        settings.webhook_output_interval,
     )
     warm.charge(flow.owe)
     return Engine(

@@ -10,7 +10,7 @@ from stoker_config.settings import Settings, load_settings
 from stoker_workers.app import make_worker_app
 from stoker_workers.broker.step import Engine
 from stoker_workers.engine.delivery import Delivery, Outcome, Outlet
-from stoker_workers.engine.model import Chunk, Ended
+from stoker_workers.engine.model import Chunk, Ended, Follow
 from tests.doubles.engine import serving
 from tests.doubles.model import FakeModel
 
@@ -20,11 +20,16 @@ marks = own_marks()
 class MarkedModel(FakeModel):
     """The fake model; each forward pass is marked."""
 
-    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
+    def forward(
+        self,
+        chunks: Sequence[Chunk],
+        ended: Ended | None = None,
+        follow: Sequence[Follow | None] = (),
+    ) -> Sequence[Any]:
         """Answer with the input."""
         marks.put(FORWARD, True)
         try:
-            return super().forward(chunks, ended)
+            return super().forward(chunks, ended, follow)
         finally:
             marks.put(FORWARD, False)
 
@@ -45,6 +50,7 @@ class MarkedOutlet:
         self.abandoned = outlet.abandoned
         self.dropped = outlet.dropped
         self.returned = outlet.returned
+        self.said = outlet.said
 
     def started(self, deliveries: Sequence[Delivery]) -> None:
         """Count the runs."""

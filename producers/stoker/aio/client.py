@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from stoker import cancel, retry, status
 from stoker.admission import Admission
+from stoker.aio.following import pieces
 from stoker.aio.handle import AsyncJobHandle
 from stoker.aio.server import AsyncServer
 from stoker.bounds import Bounds
@@ -22,6 +23,7 @@ from stoker_config.settings import Settings
 from stoker_tasks.job import Job
 from stoker_tasks.media import Media
 from stoker_tasks.result import Result, Success, referenced
+from stoker_tasks.streaming import Piece
 from stoker_tasks.wire import queue_name
 
 # Shorter texts are packed at once; all else in a thread, since a store of files blocks.
@@ -171,6 +173,18 @@ class AsyncClient:
         by_id = {handle.id: handle for handle in handles}
         async for job_id, result in self._server.listener.results(list(by_id), timeout):
             yield by_id[job_id], await self._whole(result)
+
+    def stream(
+        self, job_id: str, *, after: str | None = None, timeout: float | None = None
+    ) -> AsyncIterator[Piece]:
+        """Give the text of a job as it is generated, and end with the job; see `Client.stream`.
+
+        Raises:
+            StokerError: The job failed, was canceled or expired.
+            TimeoutError: It was not finished in time.
+            InvalidInput: `after` is no ID of a piece.
+        """
+        return pieces(self._server.listener, self._server.redis, job_id, after, timeout)
 
     async def upload(self, file: bytes | Path) -> Media:
         """Send a file once that many jobs will read; see `Client.upload`."""

@@ -1,12 +1,13 @@
-"""Waits for results: one task and one connection of a client's, however many wait."""
+"""Waits for results and texts: one task and one connection of a client's, however many wait."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy
 from typing import Any, Final
 
+from stoker.following import Reader
 from stoker.watch import FIRST_PAUSE, KEEP_ALIVE, LONGEST_PAUSE, Watch
 from stoker_config import keys
 from stoker_tasks.result import Result
@@ -76,6 +77,17 @@ class AsyncListener:
         if left:
             raise TimeoutError(f"{len(left)} jobs were not finished within {timeout} s")
 
+    @contextmanager
+    def follow(self, reader: Reader) -> Iterator[None]:
+        """Tell a reader of a job's text what is new; see the blocking listener."""
+        self._watch.follow(reader)
+        try:
+            self._start()
+            yield
+        finally:
+            self._watch.unfollow(reader)
+            self._bell.set()
+
     async def close(self) -> None:
         """Stop listening; those that still wait are told."""
         task, self._task = self._task, None
@@ -87,6 +99,9 @@ class AsyncListener:
 
     def _listen(self, job_ids: Sequence[str], waiter: Any) -> None:
         self._watch.add(job_ids, waiter)
+        self._start()
+
+    def _start(self) -> None:
         self._bell.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="stoker-results")
@@ -151,6 +166,7 @@ class AsyncListener:
                     asked = False
                     unread += self._watch.hear(heard.popleft())
                 await self._read(unread, self._watch)
+                await self._read_texts()
             hearing.result()
         finally:
             hearing.cancel()
@@ -161,6 +177,16 @@ class AsyncListener:
         while True:
             heard.append(await connection.read_response())
             self._bell.set()
+
+    async def _read_texts(self) -> None:
+        due = self._watch.due()
+        while due:
+            ends = [reader.end for reader in due]
+            async with self._client.pipeline(transaction=False) as pipe:
+                for reader in due:
+                    pipe.xrange(*reader.question())
+                answers = zip(due, await pipe.execute(), ends, strict=True)
+            due = [reader for reader, found, end in answers if not reader.answer(found, end)]
 
     async def _read(self, job_ids: Sequence[str], watch: Watch) -> None:
         for start in range(0, len(job_ids), _READ_AT_ONCE):

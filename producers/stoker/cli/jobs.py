@@ -11,6 +11,7 @@ from stoker.cli.inorder import in_order
 from stoker.cli.jobfile import merged, read_inputs, read_parameters
 from stoker.cli.joblines import STDIN, follow_lines, send_lines, show_lines
 from stoker.cli.show import print_line, print_result, print_result_line
+from stoker.cli.stream import show_text
 from stoker.client import Client
 from stoker.handle import JobHandle
 from stoker.retry import RetryAnswer
@@ -100,6 +101,10 @@ def submit(
         bool, typer.Option("--allow-unserved", help="Submit even if no worker serves it.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the results.")] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Hand out one job's text as it is generated; print it."),
+    ] = False,
     timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
@@ -114,6 +119,8 @@ def submit(
         fail("give one of --inputs TEXT, --file PATH and - (standard input)", Exit.USAGE)
     if source not in (None, STDIN):
         fail(f"unexpected argument {source!r}: a file of jobs is given by --file", Exit.USAGE)
+    if stream and inputs is None:
+        fail("--stream prints the text of one job: give its --inputs", Exit.USAGE)
     spec = as_usage(lambda: find(task))
     given = {
         "model": model,
@@ -123,6 +130,7 @@ def submit(
         "queue_timeout": queue_timeout,
         "run_timeout": run_timeout,
         "deadline": deadline,
+        "stream": stream or None,
     }
     common: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     parameters = {**implied_parameters(task), **as_usage(lambda: read_parameters(param or ()))}
@@ -138,11 +146,12 @@ def submit(
         if inputs is not None:
             fields = as_usage(lambda: {**common, "inputs": read_inputs(spec, inputs)})
             [handle] = send([as_usage(lambda: make_job(spec.name, fields))])
-            code = (
-                _show_results(client, [handle], timeout, as_json)
-                if wait
-                else _show_id(handle, as_json)
-            )
+            if stream:
+                code = show_text(client, handle.id, after=None, timeout=timeout, as_json=as_json)
+            elif wait:
+                code = _show_results(client, [handle], timeout, as_json)
+            else:
+                code = _show_id(handle, as_json)
         else:
             as_usage(lambda: make_job(spec.name, merged(spec.example, common)))
             sent = send_lines(file, spec, common, send)

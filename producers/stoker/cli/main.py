@@ -9,6 +9,7 @@ from stoker.cli.dead import dead
 from stoker.cli.delete import delete
 from stoker.cli.exits import Exit, in_words
 from stoker.cli.models import models
+from stoker.cli.stream import stream
 from stoker.cli.webhooks import webhooks
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app.command("worker")(services.worker)
 app.command("submit")(jobs.submit)
 app.command("status")(jobs.status)
 app.command("wait")(jobs.wait)
+app.command("stream")(stream)
 app.command("cancel")(jobs.cancel)
 app.command("delete")(delete)
 app.command("retry")(jobs.retry)

@@ -26,7 +26,7 @@ from stoker_tasks.errors import (
 from stoker_tasks.job import Job
 from stoker_tasks.result import Success
 from stoker_workers.engine.batcher import Batcher
-from stoker_workers.engine.delivery import Delivery, Outcome, Work
+from stoker_workers.engine.delivery import Delivery, Outcome, Said, Work
 from stoker_workers.engine.finishing import Finishing
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.line import Line
@@ -52,6 +52,8 @@ class Told:
         self.died: dict[str, int] = {}
         self.back: list[tuple[list[str], list[str], bool]] = []
         self.broken = False
+        self.parts: list[Said] = []
+        self.lost: set[str] = set()
 
     def now(self) -> float:
         return time.time()
@@ -72,6 +74,10 @@ class Told:
 
     def started(self, deliveries: Sequence[Delivery]) -> None:
         self.begun += [each.id for each in deliveries]
+
+    def said(self, said: Sequence[Said]) -> Sequence[str]:
+        self.parts += said
+        return [each.delivery.id for each in said if each.delivery.id in self.lost]
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         if self.broken:
@@ -279,7 +285,7 @@ def test_tokenising_goes_on_during_a_forward_pass() -> None:
 
 def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
     class Broken(FakeModel):
-        def forward(self, chunks, ended=None):  # type: ignore[no-untyped-def]
+        def forward(self, chunks, ended=None, follow=()):  # type: ignore[no-untyped-def]
             raise KeyboardInterrupt  # what no handler of a pass expects
 
     preparing, running, _ = stages(Told(), FakeModels(Broken()), delivery("x"))

@@ -10,7 +10,7 @@ from stoker_tasks.errors import Internal, InvalidInput, OutOfMemory
 from stoker_tasks.job import Job
 from stoker_workers.engine.delivery import Delivery, Work
 from stoker_workers.engine.forward import is_out_of_memory, run
-from stoker_workers.engine.model import Chunk, Ended, Output, Prepared
+from stoker_workers.engine.model import Chunk, Ended, Follow, Output, Prepared
 from stoker_workers.engine.window import Row
 
 
@@ -27,7 +27,12 @@ class Model:
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         raise NotImplementedError
 
-    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
+    def forward(
+        self,
+        chunks: Sequence[Chunk],
+        ended: Ended | None = None,
+        follow: Sequence[Follow | None] = (),
+    ) -> Sequence[Any]:
         self.passes.append(len(chunks))
         if len(chunks) > self.fits:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")

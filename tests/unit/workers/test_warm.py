@@ -26,7 +26,7 @@ class Model:
     def preprocess(self, job: Any, media: Any) -> Any:
         return ("preprocessed", job, media)
 
-    def forward(self, chunks: Any, ended: Any = None) -> Any:
+    def forward(self, chunks: Any, ended: Any = None, follow: Any = ()) -> Any:
         return ("forwarded", chunks)
 
     def postprocess(self, job: Any, prepared: Any, outputs: Any) -> Any:

@@ -35,8 +35,9 @@ from stoker_workers.broker.kept import keep_messages
 from stoker_workers.broker.ledger import Ledger, ledger_of
 from stoker_workers.broker.request import TIMES, custom_headers
 from stoker_workers.broker.returning import give_back_marked, suspect
+from stoker_workers.broker.streaming import Streams
 from stoker_workers.broker.tasks import Returned, outcome
-from stoker_workers.engine.delivery import Delivery, Outcome
+from stoker_workers.engine.delivery import Delivery, Outcome, Said
 from stoker_workers.engine.faults import log_fault
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class CeleryOutlet:
         self._count_death = client.register_script(_COUNT_DEATH)
         self._tell = client.register_script(outbox.TELL)
         self._keep_keys = client.register_script(KEEP_ALL)
+        self._streams = Streams(client)
 
     def now(self) -> float:
         """Give seconds since the epoch by the server's clock."""
@@ -112,6 +114,10 @@ class CeleryOutlet:
         for delivery in deliveries:
             delivery.handle.started_at = now
         self._calls.put(partial(_note_started, deliveries, time.time()))
+
+    def said(self, said: Sequence[Said]) -> Collection[str]:
+        """Hand on new text of running jobs."""
+        return self._streams.said(said)
 
     def dropped(self, deliveries: Sequence[Delivery]) -> None:
         """Have Celery conclude these as revoked."""

@@ -1,7 +1,7 @@
 """What passes through the stages: a delivery, and what has become of its job so far."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import inf
@@ -44,6 +44,38 @@ class Delivery:
 Outcome = Success | StokerError
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """New text of a job, for one of those who follow it.
+
+    Attributes:
+        number: How many parts they had before.
+        at: How many characters of the text stand before it; 0 as well if it is told anew.
+        text: What is new.
+    """
+
+    number: int
+    at: int
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is new of a job's text.
+
+    Attributes:
+        delivery: The job.
+        keep: Seconds for which its result will be kept.
+        piece: What its stream lacks.
+        event: What its webhook is to be told now.
+    """
+
+    delivery: Delivery
+    keep: int
+    piece: Part | None
+    event: Part | None
+
+
 class Outlet(Protocol):
     """Where the engine tells what becomes of deliveries. Called from its threads."""
 
@@ -64,6 +96,9 @@ class Outlet(Protocol):
 
     def started(self, deliveries: Sequence[Delivery]) -> None:
         """The first forward pass of these begins now."""
+
+    def said(self, said: Sequence[Said]) -> Collection[str]:
+        """Hand on new text of running jobs; gives the IDs of those that are another's by now."""
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         """Store these outcomes and acknowledge their deliveries, in this order."""

@@ -14,6 +14,7 @@ from stoker_workers.engine.line import Done, Line
 from stoker_workers.engine.outputs import Placed
 from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.stage import Lost
+from stoker_workers.engine.telling import Telling
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +29,17 @@ class Finishing:
         line: The line.
         payloads: Puts outputs where they belong, and notes answers for later jobs.
         outlet: Where outcomes go.
+        telling: The texts that somebody follows; their ends come before their jobs' results.
     """
 
-    def __init__(self, line: Line, payloads: Payloads, outlet: Outlet) -> None:
+    def __init__(
+        self, line: Line, payloads: Payloads, outlet: Outlet, telling: Telling | None = None
+    ) -> None:
         self._line = line
         self._outputs = payloads.outputs
         self._cached = payloads.cached
         self._outlet = outlet
+        self._telling = telling
         self._hand: list[Work] = []
         self._at: Work | None = None
 
@@ -67,7 +72,10 @@ class Finishing:
             return
         outcomes = [(work.delivery, self._outcome(work, placed)) for work, placed in placing]
         self._at = None  # from here on, no single one
+        followed = [work for work, _ in placing if work.job is not None and work.job.followed]
         try:
+            if self._telling is not None and followed:
+                self._telling.finish(followed)
             self._outlet.finished(outcomes)
         except Exception as error:  # noqa: BLE001 - unacknowledged, so it is delivered again
             log_fault(logger, "outcomes could not be stored; they are delivered again", error)

@@ -2,7 +2,8 @@
 
 Three threads, one for each stage, so that tokenising, the forward pass and storing overlap. Bad
 input fails in the first stage, alone; the second owns the device; the third hands outcomes on in
-bunches, as large as have gathered. A thread that dies is started again, and its jobs go back.
+bunches, as large as have gathered. A fourth hands on texts that somebody follows while they grow.
+A thread that dies is started again, and its jobs go back.
 """
 
 import time
@@ -19,6 +20,7 @@ from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.preparing import Models, Preparing
 from stoker_workers.engine.running import Running
 from stoker_workers.engine.stage import Lost, Stage
+from stoker_workers.engine.telling import Telling
 from stoker_workers.engine.window import Budget
 
 
@@ -31,6 +33,7 @@ class Flow:
         outlet: Where outcomes go.
         budget_of: Says how large a batch of a model may grow.
         overflowed: Is told of a batch of so many padded tokens that did not fit into memory.
+        output_interval: Seconds between two webhook events of one job's new text.
 
     Attributes:
         meter: What the device has done.
@@ -43,19 +46,21 @@ class Flow:
         outlet: Outlet,
         budget_of: Callable[[ModelKey], Budget],
         overflowed: Callable[[ModelKey, int], None] = lambda _model, _tokens: None,
+        output_interval: float = 1.0,
     ) -> None:
         self.meter = Meter()
         self._line = Line(Batcher(budget_of))
         self._preparing = Preparing(self._line, models, payloads, outlet)
-        self._running = Running(self._line, outlet, self.meter, overflowed)
+        self._telling = telling = Telling(outlet, output_interval)
+        self._running = Running(self._line, outlet, self.meter, overflowed, telling.follow)
         self._outlet = outlet
         self._changed: Callable[[], None] = lambda: None
         self._stages = [
             Stage(name, step, self._give_back, lambda: self._changed())
             for name, step in (
-                ("preprocess", Preparing(self._line, models, payloads, outlet)),
+                ("preprocess", self._preparing),
                 ("forward", self._running),
-                ("postprocess", Finishing(self._line, payloads, outlet)),
+                ("postprocess", Finishing(self._line, payloads, outlet, telling)),
             )
         ]
 
@@ -67,6 +72,7 @@ class Flow:
         """Start the three stages."""
         for stage in self._stages:
             stage.start()
+        self._telling.start()
 
     def accept(self, delivery: Delivery) -> None:
         """Take a delivery in. Never blocks; whatever comes of it is told to the outlet."""
@@ -100,6 +106,7 @@ class Flow:
         self._line.done.put(None)
         postprocess.join(min(settle, max(0.0, deadline - time.monotonic())))
         preprocess.join(min(settle, max(0.0, deadline - time.monotonic())))
+        self._telling.stop()
         return all(stage.has_ended() for stage in self._stages)
 
     def interrupted(self) -> list[Delivery]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from stoker_tasks.errors import Internal, OutOfMemory, StokerError
 from stoker_workers.engine.faults import log_fault
-from stoker_workers.engine.model import WarmModel
+from stoker_workers.engine.model import Follow, WarmModel
 from stoker_workers.engine.window import Row
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ def run(
     rows: Sequence[Row],
     ended: Callable[[Sequence[Row]], list[bool]],
     overflowed: Callable[[Sequence[Row]], None],
+    follow: Callable[[Sequence[Row]], Sequence[Follow | None]] = lambda _: (),
 ) -> Iterator[Pass]:
     """Run rows of one kind, together if that works, in halves if it does not.
 
@@ -75,6 +76,7 @@ def run(
         rows: At least one row.
         ended: Says, between two steps of a pass, which of its rows need not go on.
         overflowed: Is told of rows that did not fit into memory together.
+        follow: Says who follows the texts of rows while they grow.
 
     Yields:
         The passes that succeeded, and one for each row that failed alone.
@@ -85,7 +87,8 @@ def run(
     began = time.monotonic()
     fault: Exception
     try:
-        outputs = model.forward([row.chunk for row in rows], lambda: ended(rows))
+        chunks = [row.chunk for row in rows]
+        outputs = model.forward(chunks, lambda: ended(rows), follow(rows))
         if len(outputs) != len(rows):
             raise RuntimeError(f"{len(rows)} rows went in, {len(outputs)} outputs came out")
     except Exception as error:  # noqa: BLE001 - whatever a model raises, the others go on
@@ -103,8 +106,8 @@ def run(
             overflowed(rows)
         middle = len(rows) // 2
         del fault
-        yield from run(model, rows[:middle], ended, overflowed)
-        yield from run(model, rows[middle:], ended, overflowed)
+        yield from run(model, rows[:middle], ended, overflowed, follow)
+        yield from run(model, rows[middle:], ended, overflowed, follow)
     else:
         yield Pass(rows, [_blame(fault, rows[0])], time.monotonic() - began)
 

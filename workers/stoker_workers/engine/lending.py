@@ -8,7 +8,7 @@ from typing import Any
 
 from stoker_tasks.errors import StokerError
 from stoker_tasks.job import Job
-from stoker_workers.engine.model import Chunk, Ended, Output, Prepared, WarmModel
+from stoker_workers.engine.model import Chunk, Ended, Follow, Output, Prepared, WarmModel
 
 
 class _Lent:
@@ -26,8 +26,13 @@ class _Lent:
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         return self._model.preprocess(job, media)
 
-    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
-        return self._model.forward(chunks, ended)
+    def forward(
+        self,
+        chunks: Sequence[Chunk],
+        ended: Ended | None = None,
+        follow: Sequence[Follow | None] = (),
+    ) -> Sequence[Any]:
+        return self._model.forward(chunks, ended, follow)
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
         return self._model.postprocess(job, prepared, outputs)

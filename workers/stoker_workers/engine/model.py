@@ -9,6 +9,11 @@ from stoker_tasks.job import Job
 
 # Says of each row of a forward pass, in their order, whether it need not go on.
 Ended = Callable[[], Sequence[bool]]
+# Gives the text of one row as far as it is certain by now, and all of it once its pass is over.
+# Called from any thread.
+Text = Callable[[], str]
+# Takes, before a row's first step, the way to read its text while it grows.
+Follow = Callable[[Text], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +128,20 @@ class WarmModel(Protocol):
             InvalidInput: The inputs cannot be read, or are longer than the model can read.
         """
 
-    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
+    def forward(
+        self,
+        chunks: Sequence[Chunk],
+        ended: Ended | None = None,
+        follow: Sequence[Follow | None] = (),
+    ) -> Sequence[Any]:
         """Run rows of one key through the model in one pass.
 
         Args:
             chunks: The rows.
             ended: To be asked between the steps of a pass that has several: the output of a row
                 that has ended does not matter, and need not be made.
+            follow: For each row, in their order, who follows its text while it grows, if anybody
+                does; none if nobody follows any.
 
         Returns:
             One output for each row, in their order, as if it had run alone.

@@ -12,7 +12,7 @@ from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.forward import DeviceFault, Pass, run
 from stoker_workers.engine.line import Line
 from stoker_workers.engine.meter import Meter
-from stoker_workers.engine.model import ModelKey
+from stoker_workers.engine.model import Follow, ModelKey
 from stoker_workers.engine.stage import Lost
 from stoker_workers.engine.window import Batch, Row
 
@@ -30,6 +30,7 @@ class Running:
         outlet: Knows who is waited for, and is told who has started.
         meter: Counts what the device does.
         overflowed: Is told of a batch of so many padded tokens that did not fit into memory.
+        follow: Says who follows the texts of rows while they grow.
 
     Attributes:
         busy_since: When the batch that runs now began, in monotonic seconds; None if none runs.
@@ -41,11 +42,13 @@ class Running:
         outlet: Outlet,
         meter: Meter,
         overflowed: Callable[[ModelKey, int], None],
+        follow: Callable[[Sequence[Row]], Sequence[Follow | None]] = lambda _: (),
     ) -> None:
         self._line = line
         self._outlet = outlet
         self._meter = meter
         self._overflowed = overflowed
+        self._follow = follow
         self.busy_since: float | None = None
         self._looked = 0.0
         self._hand: list[Work] = []
@@ -123,7 +126,7 @@ class Running:
         self.busy_since = self._looked = began = time.monotonic()
         self._meter.began(rows, began)
         try:
-            for each in run(model, rows, self._ended, self._too_large):
+            for each in run(model, rows, self._ended, self._too_large, self._follow):
                 self._keep(each)
         finally:
             self.busy_since = None

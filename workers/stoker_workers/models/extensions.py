@@ -21,7 +21,7 @@ import transformers
 from stoker_config.models_file import Loading
 from stoker_tasks.errors import ModelLoadFailed
 from stoker_tasks.job import Job
-from stoker_workers.engine.model import Chunk, Ended, Output, Prepared, WarmModel
+from stoker_workers.engine.model import Chunk, Ended, Follow, Output, Prepared, WarmModel
 
 PIPELINES: Final = "stoker.pipelines"
 PREPROCESS: Final = "stoker.preprocess"
@@ -94,8 +94,13 @@ class _Extended:
         prepared = self._model.preprocess(job, media)
         return replace(prepared, state=_State(job, prepared))
 
-    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
-        return self._model.forward(chunks, ended)
+    def forward(
+        self,
+        chunks: Sequence[Chunk],
+        ended: Ended | None = None,
+        follow: Sequence[Follow | None] = (),
+    ) -> Sequence[Any]:
+        return self._model.forward(chunks, ended, follow)
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
         seen: _State = prepared.state

@@ -17,7 +17,7 @@ from transformers.pipelines.base import ChunkPipeline
 from stoker_tasks.errors import Internal, InvalidInput, StokerError
 from stoker_tasks.job import Job
 from stoker_workers.engine.forward import is_out_of_memory
-from stoker_workers.engine.model import Chunk, Ended, Output, Prepared
+from stoker_workers.engine.model import Chunk, Ended, Follow, Output, Prepared
 from stoker_workers.models.adapters.collate import freeze
 from stoker_workers.models.bounds import check_images, within_memory
 from stoker_workers.models.device import Device
@@ -84,6 +84,7 @@ class Adapter(ABC):
         self._name = name
         self._device = device
         self._ended: Ended | None = None
+        self._follow: Sequence[Follow | None] = ()
         # A tokenizer keeps the truncation and padding of its last call as state: two threads
         # would read each other's.
         self._tokenizer_lock = threading.Lock()
@@ -104,7 +105,12 @@ class Adapter(ABC):
         parameters = freeze(self._shared(stages.forward))
         chunks = [
             Chunk(
-                {"inputs": row.inputs, "parameters": stages.forward},
+                {
+                    "inputs": row.inputs,
+                    "parameters": stages.forward,
+                    "kept": row.kept,
+                    "postprocess": stages.postprocess,
+                },
                 max(row.length // self.token_size, 1),
                 (parameters, tuple(sorted(row.inputs)), row.key),
             )
@@ -114,10 +120,15 @@ class Adapter(ABC):
         kept = [[row.kept for row in rows] for rows in items]
         return Prepared(chunks, _State(kept, stages.postprocess))
 
-    def forward(self, chunks: Sequence[Chunk], ended: Ended | None = None) -> Sequence[Any]:
+    def forward(
+        self,
+        chunks: Sequence[Chunk],
+        ended: Ended | None = None,
+        follow: Sequence[Follow | None] = (),
+    ) -> Sequence[Any]:
         """Run rows of one key through the model in one pass."""
         # For those whose pass has several steps; only the device's thread comes here.
-        self._ended = ended
+        self._ended, self._follow = ended, follow
         try:
             with torch.inference_mode():
                 return [self._checked(each) for each in self._forward(chunks)]
@@ -126,7 +137,7 @@ class Adapter(ABC):
                 raise
         finally:
             # It holds the rows, and these hold the model: one that is idle could not be given up.
-            self._ended = None
+            self._ended, self._follow = None, ()
         # Only here, outside the handler, is nothing left that holds the pass's tensors.
         self._device.release_memory()
         raise MemoryError(f"{len(chunks)} rows do not fit into the memory of {self._device.name}")

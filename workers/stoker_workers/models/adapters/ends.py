@@ -27,9 +27,13 @@ class Ends(StoppingCriteria):
 
     @property
     def lengths(self) -> torch.Tensor:
-        """The number of new tokens of each sequence."""
+        """The number of new tokens of each sequence; 0 while it has not ended."""
         assert self._ended is not None
         return self._ended
+
+    def made(self, input_ids: torch.Tensor) -> int:
+        """Count the new tokens that each sequence has by now, padding after its end included."""
+        return input_ids.shape[1] - self._width
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Tell which sequences end here."""
@@ -38,7 +42,7 @@ class Ends(StoppingCriteria):
             each = input_ids.shape[0] // self._limits.shape[0]
             self._limits = self._limits.repeat_interleave(each)
             self._ended = torch.zeros_like(self._limits)
-        made = input_ids.shape[1] - self._width
+        made = self.made(input_ids)
         done = (self._limits <= made) | torch.isin(input_ids[:, -1], self._end_tokens)
         if self._stops is not None:
             done |= self._stops(input_ids, scores)

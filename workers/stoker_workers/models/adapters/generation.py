@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from transformers.generation import (
     LogitsProcessor,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
+    StoppingCriteria,
     StopStringCriteria,
 )
 
@@ -20,6 +22,13 @@ from stoker_workers.models.adapters.base import Adapter, Row, Stages, generate
 from stoker_workers.models.adapters.chats import is_chat, texts_and_chats
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
+from stoker_workers.models.adapters.growing import (
+    Growing,
+    GrowingText,
+    cleans,
+    decoder,
+    followed,
+)
 from stoker_workers.models.adapters.halting import halting
 from stoker_workers.models.adapters.reading import Reading, check_room, reading_of
 from stoker_workers.models.device import Device
@@ -148,11 +157,41 @@ class TextGenerator(Adapter):
             ends = self._ends(parameters["stops"], limits, width)
         elif parameters["stops"] is not None:
             settings |= {"stop_strings": parameters["stops"], "tokenizer": self._stop_tokenizer}
-        settings["stopping_criteria"] = halting(self._ended, len(rows), [ends] if ends else [])
+        texts = followed(self._follow, lambda row: self._text(chunks[row]))
+        others: list[StoppingCriteria] = [ends] if ends else []
+        if ends and texts:
+            others.append(Growing(texts, ends, len(rows)))
+        settings["stopping_criteria"] = halting(self._ended, len(rows), others)
         sequences = generate(self._model, batch, settings)
         new = sequences[:, width:]
         lengths = ends.lengths.cpu() if ends else lengths_of(new, end_tokens_of(self._model))
-        return self._split(sequences, width, lengths, [row["input_ids"].shape[1] for row in rows])
+        prompts = [row["input_ids"].shape[1] for row in rows]
+        outputs = self._split(sequences, width, lengths, prompts)
+        for row, text in texts.items():
+            text.end(partial(self._new_text, chunks[row], outputs[row]))
+        return outputs
+
+    def _text(self, chunk: Chunk) -> GrowingText:
+        """Begin the text of a row that somebody follows."""
+        wanted = chunk.features["postprocess"]
+        return GrowingText(
+            decoder(self._tokenizer, wanted),
+            self._tokenizer_lock,
+            before=self._decoded_before(chunk),
+            cleans=cleans(self._tokenizer, wanted),
+        )
+
+    def _decoded_before(self, chunk: Chunk) -> Sequence[int]:
+        """Give those tokens of a row's prompt that the pipeline decodes with the new ones."""
+        return ()
+
+    def _new_text(self, chunk: Chunk, output: Mapping[str, Any]) -> str:
+        """Give a row's text without its prompt, as the pipeline makes it."""
+        *_, alone = self._pipeline._sanitize_parameters(return_full_text=False)
+        records = self._pipeline.postprocess(
+            {**output, **chunk.features["kept"]}, **{**chunk.features["postprocess"], **alone}
+        )
+        return str(records[0]["generated_text"])
 
     def _batch(self, rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         prompts = [{name: row[name] for name in ("input_ids", "attention_mask")} for row in rows]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Final
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, refusing_settings
 from stoker_workers.models.adapters.chats import is_chat
 from stoker_workers.models.adapters.generation import TextGenerator
+from stoker_workers.models.adapters.growing import followed
 from stoker_workers.models.adapters.halting import Halted, halting, steppers, watching
 from stoker_workers.models.adapters.reading import Reading, reading_of
 from stoker_workers.models.containers import FILM_SECONDS, count_frames, decode_film
@@ -137,8 +139,17 @@ class ImageTalker(TextGenerator):
         if parameters["mode"] != "text":
             return [self._other(inputs, {**settings, "generation_mode": parameters["mode"]})]
         settings["stopping_criteria"] = halting(self._ended, 1)
+        texts = followed(self._follow, lambda _: self._text(chunk))
         made = self._made_of(inputs, settings)
-        return [{"generated_sequence": made.cpu() if isinstance(made, torch.Tensor) else made}]
+        output = {"generated_sequence": made.cpu() if isinstance(made, torch.Tensor) else made}
+        # It says of no token when it comes: the text comes at its end.
+        for text in texts.values():
+            text.end(partial(self._new_text, chunk, output))
+        return [output]
+
+    def _decoded_before(self, chunk: Chunk) -> Sequence[int]:
+        tokens: list[int] = chunk.features["inputs"]["input_ids"][0].tolist()
+        return tokens
 
     def _made_of(self, inputs: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Any:
         with refusing_settings():

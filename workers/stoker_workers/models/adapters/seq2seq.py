@@ -1,10 +1,12 @@
 """The tasks whose model reads a text and writes another: summarise, translate, rewrite."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
 from transformers import GenerationConfig
+from transformers.generation import StoppingCriteria
 
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
@@ -12,6 +14,13 @@ from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages, generate
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.adapters.ends import Ends, end_tokens_of, lengths_of
+from stoker_workers.models.adapters.growing import (
+    Growing,
+    GrowingText,
+    cleans,
+    decoder,
+    followed,
+)
 from stoker_workers.models.adapters.halting import halting
 from stoker_workers.models.adapters.reading import reading_of
 from stoker_workers.models.device import Device
@@ -109,11 +118,30 @@ class TextRewriter(Adapter):
         if parameters["greedy"]:
             end_tokens = end_tokens_of(self._model, settings).to(self._device.torch)
             ends = Ends(limits.to(self._device.torch), _BEGUN, end_tokens)
-        settings["stopping_criteria"] = halting(self._ended, len(rows), [ends] if ends else [])
+        growing = followed(self._follow, lambda row: self._text(chunks[row]))
+        others: list[StoppingCriteria] = [ends] if ends else []
+        if ends and growing:
+            others.append(Growing(growing, ends, len(rows)))
+        settings["stopping_criteria"] = halting(self._ended, len(rows), others)
         sequences = generate(self._model, batch, settings)
         new = sequences[:, _BEGUN:]
         found = ends.lengths if ends else lengths_of(new, end_tokens_of(self._model, settings))
-        return _split(sequences, found.cpu(), len(rows))
+        outputs = _split(sequences, found.cpu(), len(rows))
+        for row, text in growing.items():
+            text.end(partial(self._new_text, chunks[row], outputs[row]))
+        return outputs
+
+    def _text(self, chunk: Chunk) -> GrowingText:
+        """Begin the text of a row that somebody follows."""
+        # The pipeline leaves these spaces if it is not told otherwise.
+        wanted = {"clean_up_tokenization_spaces": False, **chunk.features["postprocess"]}
+        tokenizer = self._pipeline.tokenizer
+        decode = decoder(tokenizer, wanted)
+        return GrowingText(decode, self._tokenizer_lock, cleans=cleans(tokenizer, wanted))
+
+    def _new_text(self, chunk: Chunk, output: Mapping[str, Any]) -> str:
+        first = self._pipeline.postprocess(output, **chunk.features["postprocess"])[0]
+        return str(first[f"{self._pipeline.return_name}_text"])
 
 
 def _split(sequences: torch.Tensor, lengths: torch.Tensor, rows: int) -> list[dict[str, Any]]:

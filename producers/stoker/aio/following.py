@@ -1,0 +1,39 @@
+"""One reader of a job's text while it is generated, for asyncio; see the blocking `following`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from stoker.following import Ear, Heard, Reader, last_look, late, told
+from stoker_tasks.streaming import Piece
+
+
+async def pieces(
+    ear: Ear, client: Any, job_id: str, after: str | None, timeout: float | None
+) -> AsyncIterator[Piece]:
+    """Give a job's pieces as they come; it ends with the job.
+
+    Raises:
+        StokerError: The job did not succeed.
+        TimeoutError: It was not finished in time.
+        InvalidInput: `after` is no ID of a piece.
+    """
+    inbox: asyncio.Queue[Heard] = asyncio.Queue()
+    deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+    with ear.follow(Reader(job_id, after, inbox.put_nowait)):
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    heard = await inbox.get()
+            except TimeoutError:
+                break
+            new = told(heard)
+            if new is None:
+                return
+            for piece in new:
+                after = piece.id
+                yield piece
+    entries = await client.xrange(*Reader(job_id, after, inbox.put_nowait).question())
+    for piece in last_look(entries, after):
+        yield piece
+    raise late(job_id, timeout)

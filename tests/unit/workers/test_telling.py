@@ -1,0 +1,173 @@
+"""Texts are handed on while their jobs run, whole in the end, and for those that asked only."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from stoker_tasks.result import Success
+from stoker_workers.engine.delivery import Delivery, Said
+from stoker_workers.engine.flow import Flow
+from stoker_workers.engine.telling import _Cursor
+from stoker_workers.engine.window import Budget
+from tests.doubles.model import FakeModel, FakeModels
+from tests.doubles.store import payloads
+from tests.support.until import until
+from tests.unit.workers.test_flow import Told, delivery, running
+
+
+def asking(words: str, **fields: Any) -> Delivery:
+    made = delivery(words, "stoker.text_generation")
+    made.kwargs.update(fields)  # type: ignore[attr-defined]
+    return made
+
+
+def text_of(parts: Sequence[Said], job: str, kind: str = "piece") -> str:
+    text = ""
+    for said in parts:
+        part = getattr(said, kind)
+        if said.delivery.id == job and part is not None:
+            text = text[: part.at] + part.text
+    return text
+
+
+def test_a_text_is_told_in_parts_before_its_job_ends() -> None:
+    told = Told()
+    with running(told) as flow:
+        flow.accept(asking("a steps=0.8", stream=True))
+        flow.accept(asking("b steps=0.8"))
+        until(lambda: len(told.parts) >= 2)
+        assert not told.outcomes
+        until(lambda: len(told.outcomes) == 2)
+
+    assert {said.delivery.id for said in told.parts} == {"a steps=0.8"}
+    assert all(said.event is None for said in told.parts)
+    outcome = told.outcomes["a steps=0.8"]
+    assert isinstance(outcome, Success)
+    assert text_of(told.parts, "a steps=0.8") == outcome.output[0]["generated_text"]
+
+
+def test_the_end_of_a_text_is_told_before_its_result() -> None:
+    class Late(Told):
+        def finished(self, outcomes: Any) -> None:
+            self.whole = text_of(self.parts, "x")
+            super().finished(outcomes)
+
+    told = Late()
+    with running(told) as flow:
+        flow.accept(asking("x", stream=True))
+        until(lambda: bool(told.outcomes))
+
+    assert told.whole == "x and on"
+
+
+def test_a_webhook_is_told_seldom_and_all_of_it() -> None:
+    told = Told()
+    wanted = {"url": "https://example.com/", "events": ["job.output"]}
+    flow = Flow(FakeModels(), payloads(), told, lambda _: Budget(tokens=1024), output_interval=0.3)
+    flow.start()
+    flow.accept(asking("some steps=0.8", webhook=wanted))
+    until(lambda: bool(told.outcomes))
+    assert flow.stop(10)
+
+    events = [said.event for said in told.parts if said.event is not None]
+    pieces = [said.piece for said in told.parts if said.piece is not None]
+    assert 2 <= len(events) < len(pieces)
+    assert [each.number for each in events] == list(range(len(events)))
+    for kind in ("event", "piece"):
+        assert text_of(told.parts, "some steps=0.8", kind) == "some steps=0.8 and on"
+
+
+def test_a_canceled_jobs_text_ends_at_once() -> None:
+    gone, stays = "gone" + "-on" * 100 + " steps=5", "stays steps=1.2"
+    told = Told()
+    with running(told) as flow:
+        flow.accept(asking(gone, stream=True))
+        flow.accept(asking(stays, stream=True))
+        until(lambda: len({said.delivery.id for said in told.parts}) == 2)
+        told.withdrawn.add(gone)
+        until(lambda: told.gone == [gone])
+        until(lambda: bool(told.outcomes))
+        until(lambda: not flow._telling._followed)
+
+    assert gone.startswith(text_of(told.parts, gone))
+    assert text_of(told.parts, stays) == f"{stays} and on"
+
+
+def test_a_job_that_is_anothers_by_now_is_told_no_more() -> None:
+    told = Told()
+    told.lost.add("x steps=0.6")
+    with running(told) as flow:
+        flow.accept(asking("x steps=0.6", stream=True))
+        until(lambda: bool(told.outcomes))
+
+    assert len(told.parts) == 1
+
+
+@pytest.mark.parametrize("words", ["a oom=1 steps=0.2", "a fail steps=0.2"])
+def test_a_pass_that_is_repeated_tells_nothing_twice(words: str) -> None:
+    told = Told()
+    with running(told) as flow:
+        flow.accept(delivery("sleep=0.3"))  # so that both share the next pass
+        until(lambda: bool(told.begun))
+        flow.accept(asking(words, stream=True))
+        flow.accept(asking("b steps=0.4", stream=True))
+        until(lambda: len(told.outcomes) == 3)
+
+    assert text_of(told.parts, "b steps=0.4") == "b steps=0.4 and on"
+    starts = [said for said in told.parts if said.delivery.id.startswith("b") and said.piece]
+    assert [said.piece.at for said in starts if said.piece].count(0) == 1
+
+
+def test_what_cannot_be_told_harms_neither_its_job_nor_others() -> None:
+    class Torn(FakeModel):
+        def forward(self, chunks: Any, ended: Any = None, follow: Any = ()) -> Any:
+            def broken() -> str:
+                raise ValueError("no text")
+
+            followers = [
+                (lambda _, each=each: each(broken)) if each and index == 0 else each
+                for index, each in enumerate(follow)
+            ]
+            return super().forward(chunks, ended, followers)
+
+    told = Told()
+    with running(told, FakeModels(Torn())) as flow:
+        flow.accept(asking("a steps=0.3", stream=True))
+        until(lambda: bool(told.outcomes))
+
+    assert isinstance(told.outcomes["a steps=0.3"], Success)
+    assert not told.parts
+
+
+def test_no_thread_reads_while_nobody_follows() -> None:
+    told = Told()
+    with running(told) as flow:
+        flow.accept(asking("a"))
+        until(lambda: bool(told.outcomes))
+        thread = flow._telling._thread
+        assert thread.is_alive()
+        assert not flow._telling._followed
+    thread.join(5)
+    assert thread not in threading.enumerate()
+    assert not told.parts
+
+
+def steps(*texts: str, end: str) -> list[tuple[int, str]]:
+    cursor = _Cursor()
+    parts = [cursor.next(text, last=False) for text in texts] + [cursor.next(end, last=True)]
+    return [(part.at, part.text) for part in parts if part is not None]
+
+
+def test_a_reader_is_given_what_it_lacks() -> None:
+    assert steps("", "a", "a", "abc", end="abc") == [(0, "a"), (1, "bc")]
+    assert steps("ab", end="abc") == [(0, "ab"), (2, "c")]
+    # It is told once that there is no text, so that it knows of no other.
+    assert steps("", end="") == [(0, "")]
+
+
+def test_a_text_that_was_otherwise_begins_anew() -> None:
+    assert steps("ab", "", "a", "ab", "abc", end="abc") == [(0, "ab"), (2, "c")]
+    assert steps("ab", "", "x", end="xy") == [(0, "ab"), (0, "x"), (1, "y")]
+    assert steps("abc", end="ab") == [(0, "abc"), (0, "ab")]
