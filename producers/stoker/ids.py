@@ -18,9 +18,11 @@ _SUM_BITS: Final = 16
 def new_id() -> str:
     """Give the ID of a new job."""
     milliseconds = time.time_ns() // 1_000_000
-    head = milliseconds << 16 | _VERSION << 12 | secrets.randbits(12)
-    tail = (0b10 << 46 | secrets.randbits(46)) << _SUM_BITS
-    return str(UUID(int=head << 64 | tail | _sum(head, tail)))
+    random = secrets.randbits(58)
+    head = milliseconds << 16 | _VERSION << 12 | random >> 46
+    tail = (0b10 << 46 | random & ~(~0 << 46)) << _SUM_BITS
+    digits = f"{head << 64 | tail | _sum(head, tail):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def was_given(job_id: str) -> bool:

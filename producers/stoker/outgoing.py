@@ -1,11 +1,10 @@
 """Gets jobs ready to be sent: held against the limits, with their large inputs sent ahead."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
+from stoker.message import Message, message_of
 from stoker.payload import Packed, pack
-from stoker.publish import Message, message_of
 from stoker.server import Server
 from stoker_config.retention import Retention
 from stoker_tasks.job import Job
@@ -39,10 +38,15 @@ class Outgoing:
                 kept for longer than is possible.
             StorageUnavailable: Inputs go to a store that does not answer, or has no room.
         """
+        seconds = self._server.settings.artifact_expires
         return [
-            replace(
-                message_of(job, packed, pool=pool, countdown=countdown, expires=expires),
-                beside_expires=self._server.settings.artifact_expires,
+            message_of(
+                job,
+                packed,
+                pool=pool,
+                beside_expires=seconds,
+                countdown=countdown,
+                expires=expires,
             )
             for job, packed in zip(jobs, self.packed(jobs), strict=True)
         ]
@@ -52,7 +56,5 @@ class Outgoing:
         for job in jobs:
             self.retention.checked(job.retention)
         settings = self._server.settings
-        return [
-            pack(job, lambda: self._server.artifacts, settings.inline_limit, settings.limits)
-            for job in jobs
-        ]
+        inline, limits = settings.inline_limit, settings.limits
+        return [pack(job, lambda: self._server.artifacts, inline, limits) for job in jobs]

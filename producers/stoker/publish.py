@@ -1,37 +1,19 @@
-"""Puts jobs on their queue: one transaction for many messages, and for knowing them as queued.
+"""Puts jobs on their queue: one transaction for many messages, and for knowing them as queued."""
 
-The messages are Celery's (protocol 2, made by Celery's own `as_task_v2`) in the envelope that
-kombu's Redis transport reads. A test holds them against what `apply_async` sends.
-"""
-
-import base64
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
-from uuid import uuid4
 
 from stoker.bounds import SUBMIT, Bounds, queue_full
 from stoker.full import refused_when_full
-from stoker.idempotency import digest_of, fingerprint_of
-from stoker.ids import new_id
-from stoker.payload import Packed
+from stoker.message import Envelopes, Message
 from stoker.place import Place
 from stoker_config import keys
 from stoker_config.once import WAITING_SECONDS
 from stoker_tasks.errors import IdempotencyConflict
 from stoker_tasks.event import wish
-from stoker_tasks.job import Job, Priority
+from stoker_tasks.job import Priority
 from stoker_tasks.wire import (
-    CONTRACT,
-    CONTRACT_HEADER,
-    COUNTED_HEADER,
-    HIDDEN,
-    IDEMPOTENCY_HEADER,
     PRIORITIES,
-    SUBMITTED_HEADER,
-    celery_name,
     queue_name,
 )
 
@@ -40,78 +22,6 @@ _TRANSACTION: Final = 500
 # How `SUBMIT` begins to say that nothing was sent.
 _CONFLICT: Final = 0
 _FULL: Final = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """A job that is ready to be sent.
-
-    Attributes:
-        id: The job's ID.
-        task: The task's name.
-        kwargs: The message's keyword arguments.
-        pool: The pool that is to run it.
-        priority: Its priority.
-        beside: The artifacts that travel beside it.
-        beside_expires: Seconds for which these are kept.
-        countdown: Seconds to wait before it may run.
-        expires: Seconds, or a time, after which it must not be started any more.
-        key: The digest of its idempotency key, if it has one.
-        fingerprint: What is the same for two requests that ask for the same, if it has a key.
-    """
-
-    id: str
-    task: str
-    kwargs: Mapping[str, Any] = field(repr=False)
-    pool: str
-    priority: Priority
-    beside: Sequence[str] = ()
-    beside_expires: int = 0
-    countdown: float | None = None
-    expires: float | datetime | None = None
-    key: str | None = None
-    fingerprint: str = ""
-
-
-def message_of(
-    job: Job,
-    packed: Packed,
-    *,
-    pool: str,
-    countdown: float | None,
-    expires: float | datetime | None,
-) -> Message:
-    """Make a job's message, with an ID of its own.
-
-    Args:
-        job: The job.
-        packed: Its inputs, and what travels beside them.
-        pool: The pool that is to run it.
-        countdown: Seconds to wait before it may run.
-        expires: Seconds, or a time, after which it must not be started any more.
-    """
-    key = job.idempotency_key
-    return Message(
-        id=new_id(),
-        task=job.task,
-        kwargs=packed.kwargs,
-        pool=pool,
-        priority=job.priority,
-        beside=packed.beside,
-        countdown=countdown,
-        expires=expires,
-        key=None if key is None else digest_of(key, job.tenant),
-        fingerprint="" if key is None else fingerprint_of(job, pool),
-    )
-
-
-def headers(now: float) -> dict[str, Any]:
-    """Give the headers that Stoker adds to a message.
-
-    Args:
-        now: Seconds since the epoch.
-    """
-    return {CONTRACT_HEADER: CONTRACT, SUBMITTED_HEADER: now}
 
 
 def bunches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
@@ -209,38 +119,39 @@ def _counted(message: Message, bounds: Bounds) -> str:
 
 
 def _fill(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
-    lists: dict[str, list[str]] = {}
+    envelopes = Envelopes(app, now)
+    lists: dict[tuple[str, Priority], list[str]] = {}
     wishes: dict[str, str] = {}
     for message in messages:
-        lists.setdefault(_list_of(message), []).append(envelope(app, message, now))
+        lists.setdefault((message.pool, message.priority), []).append(envelopes.text(message))
         if wanted := _wish_of(message):
             wishes[message.id] = wanted
     pipe.zadd(keys.QUEUED, {message.id: now for message in messages})
     pipe.hset(keys.PLACED, mapping={message.id: _place_of(message) for message in messages})
     if wishes:
         pipe.hset(keys.WISHES, mapping=wishes)
-    for key, envelopes in lists.items():
-        pipe.lpush(key, *envelopes)
+    for (pool, priority), texts in lists.items():
+        pipe.lpush(_list_of(pool, priority), *texts)
 
 
 def _fill_unless(
     pipe: Any, app: Any, messages: Sequence[Message], now: float, bounds: Bounds
 ) -> None:
+    envelopes = Envelopes(app, now)
     names = [keys.QUEUED, keys.PLACED, keys.WISHES]
     values: list[Any] = [now, WAITING_SECONDS]
     values += ["" if limit is None else limit for limit in (bounds.pool, bounds.tenant)]
     for message in messages:
-        queue, tenant = _list_of(message), _counted(message, bounds)
+        queue, tenant = _list_of(message.pool, message.priority), _counted(message, bounds)
         names += [queue, keys.idempotency(message.key) if message.key else queue]
         values += [message.id, _place_of(message, tenant), _wish_of(message)]
-        values += [envelope(app, message, now, tenant), message.fingerprint]
+        values += [envelopes.text(message, tenant), message.fingerprint]
         values += [queue_name(message.pool), tenant]
     pipe.eval(SUBMIT, len(names), *names, *values)
 
 
-def _list_of(message: Message) -> str:
-    queue = queue_name(message.pool)
-    return keys.queue(queue, PRIORITIES[message.priority], keys.PRIORITY_STEPS)
+def _list_of(pool: str, priority: Priority) -> str:
+    return keys.queue(queue_name(pool), PRIORITIES[priority], keys.PRIORITY_STEPS)
 
 
 def _place_of(message: Message, tenant: str = "") -> str:
@@ -251,47 +162,3 @@ def _place_of(message: Message, tenant: str = "") -> str:
 
 def _wish_of(message: Message) -> str:
     return wish(message.kwargs, {}) if message.kwargs.get("webhook") is not None else ""
-
-
-def envelope(app: Any, message: Message, now: float, tenant: str = "") -> str:
-    """Make the JSON text that kombu's Redis transport keeps for one message.
-
-    Args:
-        app: The Celery app that makes the message.
-        message: The message.
-        now: Seconds since the epoch by the server's clock.
-        tenant: The tenant among whose jobs this one counts; '' if nobody counts.
-    """
-    made = app.amqp.as_task_v2(
-        message.id,
-        celery_name(message.task),
-        args=(),
-        kwargs=dict(message.kwargs),
-        countdown=message.countdown,
-        expires=message.expires,
-        argsrepr=HIDDEN,
-        kwargsrepr=HIDDEN,
-        ignore_result=None,
-    )
-    own = {IDEMPOTENCY_HEADER: message.key, COUNTED_HEADER: tenant}
-    body = json.dumps(made.body, ensure_ascii=False).encode()
-    return json.dumps(
-        {
-            "body": base64.b64encode(body).decode("ascii"),
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {
-                **made.headers,
-                **headers(now),
-                **{name: value for name, value in own.items() if value},
-            },
-            "properties": {
-                **made.properties,
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": queue_name(message.pool)},
-                "priority": PRIORITIES[message.priority],
-                "body_encoding": "base64",
-                "delivery_tag": str(uuid4()),
-            },
-        }
-    )

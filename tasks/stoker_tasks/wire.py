@@ -77,8 +77,11 @@ def pool_name(queue: str) -> str:
 
 def to_kwargs(job: Job) -> dict[str, Any]:
     """Give the keyword arguments of a job's message, JSON-safe and without what is not set."""
-    kwargs = job.model_dump(mode="json", exclude=_NOT_SENT, exclude_defaults=True)
-    parameters = job.parameters.given()
+    # What is not set is a default; to compare each with its own takes most of the time.
+    kwargs = job.model_dump(
+        mode="json", exclude=_NOT_SENT, exclude_unset=True, exclude_defaults=True
+    )
+    parameters = job.parameters.given() if job.parameters.model_fields_set else {}
     return {**kwargs, "parameters": parameters} if parameters else kwargs
 
 

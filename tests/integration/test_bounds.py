@@ -14,7 +14,8 @@ import redis
 
 from stoker import AsyncClient, Client, JobHandle, State, TextClassification, errors, make_job
 from stoker.bounds import Bounds
-from stoker.publish import Message, publish
+from stoker.message import Message
+from stoker.publish import publish
 from stoker_config import keys
 from stoker_config.settings import Settings
 from stoker_tasks.job import Job

@@ -15,7 +15,8 @@ from stoker.bounds import Bounds
 from stoker.client import Client
 from stoker.delete import DeleteAnswer
 from stoker.full import refused_when_full
-from stoker.publish import Message, bunches, fill, sent
+from stoker.message import Message
+from stoker.publish import bunches, fill, sent
 from stoker.retry import RetryAnswer
 from stoker.status import CancelAnswer, Seen, Status
 from stoker_config.lapsed import Beat, settle

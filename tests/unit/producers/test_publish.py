@@ -12,7 +12,8 @@ import redis
 from celery import Celery
 
 from stoker.bounds import Bounds
-from stoker.publish import Message, publish
+from stoker.message import Message
+from stoker.publish import publish
 from stoker_config import keys
 from stoker_config.app import make_app
 from stoker_config.keys import PRIORITY_STEPS
