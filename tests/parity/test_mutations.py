@@ -61,7 +61,7 @@ OF_ANY_SIZE = (
     "image-segmentation-panoptic",
     "zero-shot-object-detection-phrase-by-phrase",
 )
-# One task of each adapter.
+# Each task; mask-generation's stands where torchvision is.
 ALL_KINDS = (
     "text-classification",
     "token-classification",
@@ -70,6 +70,8 @@ ALL_KINDS = (
     "zero-shot-classification",
     "text-generation",
     "summarization",
+    "translation-by-prompt",
+    "text2text-generation",
     "question-answering",
     "table-question-answering",
     "document-question-answering",
@@ -100,6 +102,8 @@ GIVE_SOUND = ("text-to-audio-tokens", "text-to-audio-spectrogram")
 GIVE_TEXT = (
     "text-generation",
     "summarization",
+    "translation-by-prompt",
+    "text2text-generation",
     "table-question-answering",
     "document-question-answering-by-picture",
     "speech-by-frames",

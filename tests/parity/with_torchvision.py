@@ -19,7 +19,7 @@ from tests.parity.images import alike
 from tests.parity.test_mutations import OneJobsParameters, RowsPermuted, differs
 from tests.support.worker import model_worker
 from tests.tiny.fixture import TinyModel
-from tests.tiny.media import film
+from tests.tiny.media import film, picture
 
 SECONDS = 60.0
 
@@ -49,6 +49,24 @@ def test_nothing_found_is_no_fault(tiny: TinyModel) -> None:
     # Trained models are surer than this tiny one.
     outputs, _ = run_batched(model, [make_job(spec.name, spec.example)])
     assert outputs[0].value == {"masks": [], "scores": []}
+
+
+def test_outlines_that_nobody_waits_for_are_not_drawn(tiny: TinyModel) -> None:
+    model = load(ModelKey("mask-generation", tiny("sam")), find_device("cpu"))
+    given = {"points_per_crop": 4, "points_per_batch": 4, "pred_iou_thresh": -10.0}
+    job = make_job("mask-generation", {"inputs": picture(64, 48, 1), "parameters": given})
+    [chunk] = model.preprocess(job, {}).chunks
+    looked: list[int] = []
+
+    def ended() -> list[bool]:
+        looked.append(len(looked))
+        return [len(looked) > 1, False]
+
+    [gone, waited_for] = model.forward([chunk, chunk], ended)
+    # Sixteen points are four steps: the first job's end after one.
+    assert len(looked) == 2 + 4
+    assert len(gone["parts"]) == 1
+    assert len(waited_for["parts"]) == 4
 
 
 def test_films_are_seen_frame_by_frame(tiny: TinyModel) -> None:

@@ -1,5 +1,6 @@
 """Tiny checkpoints that look at an image and tell something about all of it, or remake it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,20 @@ VIT = {
     "patch_size": 8,
 }
 SQUARE = {"height": 32, "width": 32}
+_SPECIALS = ("bos", "eos", "pad")
+# Of what mixes patches as SegFormer does.
+MIXED: Mapping[str, Any] = {
+    "num_encoder_blocks": 2,
+    "depths": [1, 1],
+    "sr_ratios": [2, 1],
+    "hidden_sizes": [16, 32],
+    "patch_sizes": [7, 3],
+    "strides": [4, 2],
+    "num_attention_heads": [1, 2],
+    "mlp_ratios": [2, 2],
+    "decoder_hidden_size": 16,
+    "initializer_range": 0.3,
+}
 
 
 def vit_classifier() -> list[Any]:
@@ -86,19 +101,10 @@ def _last_layer(model: Any) -> Any:
 
 def glpn_depth() -> list[Any]:
     """Keeps the sizes of images, cut to multiples of 8."""
-    config = t.GLPNConfig(
-        num_encoder_blocks=2,
-        depths=[1, 1],
-        sr_ratios=[2, 1],
-        hidden_sizes=[16, 32],
-        patch_sizes=[7, 3],
-        strides=[4, 2],
-        num_attention_heads=[1, 2],
-        mlp_ratios=[2, 2],
-        decoder_hidden_size=16,
-        initializer_range=0.3,
-    )
-    return [t.GLPNForDepthEstimation(config), t.GLPNImageProcessorPil(size_divisor=8)]
+    return [
+        t.GLPNForDepthEstimation(t.GLPNConfig(**MIXED)),
+        t.GLPNImageProcessorPil(size_divisor=8),
+    ]
 
 
 def swin2sr() -> list[Any]:
@@ -120,19 +126,23 @@ def swin2sr() -> list[Any]:
     ]
 
 
+def reader(tokenizer: Any, limit: int, **more: Any) -> dict[str, Any]:
+    """Give the configuration of the part of a model of images that reads texts."""
+    own = {name: each for name, each in VIT.items() if name not in ("image_size", "patch_size")}
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in _SPECIALS}
+    return {
+        **own,
+        **{name: each for name, each in ids.items() if each is not None},
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": limit,
+        **more,
+    }
+
+
 def clip() -> list[Any]:
     tokenizer = tokens.clip()
     config = t.CLIPConfig(
-        text_config={
-            **{name: VIT[name] for name in VIT if not name.endswith(("image_size", "patch_size"))},
-            "vocab_size": len(tokenizer),
-            "max_position_embeddings": 32,
-            "projection_dim": 16,
-            "initializer_factor": 8.0,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-        },
+        text_config=reader(tokenizer, 32, projection_dim=16, initializer_factor=8.0),
         vision_config={**VIT, "projection_dim": 16, "initializer_factor": 8.0},
         projection_dim=16,
     )
@@ -144,13 +154,7 @@ def siglip() -> list[Any]:
     """Reads all texts at one length, without a mask, and scores each label by itself."""
     tokenizer = tokens.words()
     config = t.SiglipConfig(
-        text_config={
-            **{name: VIT[name] for name in VIT if not name.endswith(("image_size", "patch_size"))},
-            "vocab_size": len(tokenizer),
-            "max_position_embeddings": 64,
-            "projection_size": 32,
-            "pad_token_id": tokenizer.pad_token_id,
-        },
+        text_config=reader(tokenizer, 64, projection_size=32),
         vision_config=VIT,
     )
     model = t.SiglipModel(config)

@@ -7,7 +7,7 @@ import torch
 import transformers as t
 
 from tests.tiny import tokens
-from tests.tiny.image import VIT
+from tests.tiny.image import MIXED, VIT, reader
 from tests.tiny.text import labels
 
 THINGS = {0: "cat", 1: "couch", 2: "wall"}
@@ -87,19 +87,7 @@ def detr_panoptic() -> list[Any]:
 
 
 def segformer() -> list[Any]:
-    config = t.SegformerConfig(
-        num_encoder_blocks=2,
-        depths=[1, 1],
-        sr_ratios=[2, 1],
-        hidden_sizes=[16, 32],
-        patch_sizes=[7, 3],
-        strides=[4, 2],
-        num_attention_heads=[1, 2],
-        mlp_ratios=[2, 2],
-        decoder_hidden_size=16,
-        initializer_range=0.3,
-        **labels(THINGS),
-    )
+    config = t.SegformerConfig(**MIXED, **labels(THINGS))
     return [t.SegformerForSemanticSegmentation(config), t.SegformerImageProcessorPil(size=SQUARE)]
 
 
@@ -258,15 +246,7 @@ def efficientloftr() -> list[Any]:
 def owlvit() -> list[Any]:
     tokenizer = tokens.clip(limit=16)
     config = t.OwlViTConfig(
-        text_config={
-            **{name: VIT[name] for name in VIT if not name.endswith(("image_size", "patch_size"))},
-            "vocab_size": len(tokenizer),
-            "max_position_embeddings": 16,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-            "initializer_factor": 8.0,
-        },
+        text_config=reader(tokenizer, 16, initializer_factor=8.0),
         vision_config={**VIT, "image_size": 64, "patch_size": 16, "initializer_factor": 8.0},
         projection_dim=32,
     )

@@ -1,6 +1,6 @@
 """The task whose model outlines whatever is in an image, asked about a grid of points."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -58,11 +58,12 @@ class MaskGenerator(ImageAdapter):
         pixels = torch.cat([chunk.features["inputs"]["pixel_values"] for chunk in chunks])
         seen = self._model.get_image_embeddings(pixels.to(self._device.torch))
         return [
-            {"parts": self._outlines(chunk, _part(seen, row))} for row, chunk in enumerate(chunks)
+            {"parts": list(self._outlines(chunk, _part(seen, row), row))}
+            for row, chunk in enumerate(chunks)
         ]
 
-    def _outlines(self, chunk: Chunk, seen: Any) -> list[dict[str, Any]]:
-        """Ask about a row's points, as many at a time as its job wants."""
+    def _outlines(self, chunk: Chunk, seen: Any, row: int) -> Iterator[dict[str, Any]]:
+        """Ask about a row's points, as many at a time as its job wants, while it is waited for."""
         inputs = self._to_device(chunk.features["inputs"])
         del inputs["pixel_values"]
         grid, labels = inputs.pop("input_points"), inputs.pop("input_labels")
@@ -73,21 +74,19 @@ class MaskGenerator(ImageAdapter):
             known = {"image_embeddings": seen[0], "intermediate_embeddings": seen[1]}
         else:
             known = {"image_embeddings": seen}
-        parts = []
         for start in range(0, grid.shape[1], step):
+            if self._ended is not None and self._ended()[row]:
+                return
             here = slice(start, start + step)
             asked = {"input_points": grid[:, here], "input_labels": labels[:, here]}
             made = self._pipeline._forward(
                 {**inputs, **known, **asked, "is_last": False}, **settings
             )
-            parts.append(
-                {
-                    "masks": made["masks"],
-                    "boxes": made["boxes"].cpu(),
-                    "iou_scores": made["iou_scores"].float().cpu(),
-                }
-            )
-        return parts
+            yield {
+                "masks": made["masks"],
+                "boxes": made["boxes"].cpu(),
+                "iou_scores": made["iou_scores"].float().cpu(),
+            }
 
     def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
         parts = [dict(part) for row in rows for part in row["parts"]]
