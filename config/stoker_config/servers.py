@@ -100,11 +100,12 @@ def options_of(client: Any) -> dict[str, Any]:
     }
 
 
-def refuse_cluster(client: Any) -> None:
+def refuse_cluster(client: Any, name: str = "redis_url") -> None:
     """Refuse a Redis Cluster, whose nodes each hold a part of the keys.
 
     Args:
         client: A redis-py client.
+        name: The setting that names its server.
 
     Raises:
         ValueError: The server is a node of a cluster.
@@ -116,7 +117,7 @@ def refuse_cluster(client: Any) -> None:
         return
     if enabled:
         raise ValueError(
-            "redis_url names a node of a Redis Cluster, which Stoker does not support: a batch is "
+            f"{name} names a node of a Redis Cluster, which Stoker does not support: a batch is "
             "taken, stored and acknowledged in single steps over keys that a cluster spreads over "
             "its nodes. Use one server (a primary with replicas is one)"
         )

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from stoker.delete import DeleteAnswer
 from stoker.status import CancelAnswer
 from stoker_config import keys
+from stoker_tasks.stored import read
 
 Answer = TypeVar("Answer")
 
@@ -23,13 +24,14 @@ local left = redis.call('PTTL', KEYS[1])
 redis.call('DEL', KEYS[1])
 return {value, left}
 """
-# Stores a result, unless there is one. KEYS: the result. ARGV: it, milliseconds to keep it.
+# Stores a result, unless there is a final one. KEYS: the result. ARGV: it, milliseconds to keep it.
 _PUT: Final = """
+local state = string.match(redis.call('GET', KEYS[1]) or '', '"status": "(%u+)"')
+if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then return end
 local ms = tonumber(ARGV[2])
-local put
-if ms > 0 then put = redis.call('SET', KEYS[1], ARGV[1], 'PX', ms, 'NX')
-else put = redis.call('SET', KEYS[1], ARGV[1], 'NX') end
-if put then redis.call('PUBLISH', KEYS[1], ARGV[1]) end
+if ms > 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ms)
+else redis.call('SET', KEYS[1], ARGV[1]) end
+redis.call('PUBLISH', KEYS[1], ARGV[1])
 """
 
 
@@ -112,7 +114,8 @@ class Apart:
         return answer
 
     def _is_there(self, job_id: str) -> bool:
-        return bool(self._results.exists(keys.result(job_id)))
+        # A state that is not the last one, such as Celery's RETRY, is no result.
+        return read(self._results.get(keys.result(job_id))) is not None
 
     def _move(self, job_id: str) -> None:
         key = keys.result(job_id)

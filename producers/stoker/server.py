@@ -120,7 +120,7 @@ class Server:
     def _connect_results(self) -> Any:
         from stoker_config.servers import refuse_one_for_two
 
-        results = _connect(self.settings.of_results)
+        results = _connect(self.settings.of_results, "result_url")
         refuse_one_for_two(self.redis, results)
         return results
 
@@ -213,9 +213,9 @@ def _make_app(settings: Settings) -> Any:
     return make_app(settings)
 
 
-def _connect(settings: Settings) -> Any:
+def _connect(settings: Settings, name: str = "redis_url") -> Any:
     from stoker_config.servers import connect, refuse_cluster
 
     client = connect(settings)
-    refuse_cluster(client)
+    refuse_cluster(client, name)
     return client

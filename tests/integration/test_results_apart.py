@@ -206,3 +206,13 @@ def test_one_database_under_two_names_is_refused(two: Two) -> None:
     assert settings.apart
     with Client(settings=settings) as client, pytest.raises(ValueError, match="leave it out"):
         client.status("x")
+
+
+def test_a_state_that_is_not_the_last_is_no_result(two: Two) -> None:
+    # What Celery stores of a task that it will run again.
+    handle = two.client.submit(TextClassification(inputs="x"), **NOBODY)
+    two.results.set(keys.result(handle.id), json.dumps({"status": "RETRY", "result": None}))
+
+    assert handle.status().state is State.QUEUED
+    assert handle.cancel() is CancelAnswer.CANCELED
+    assert two.stored(handle.id)["status"] == "REVOKED"

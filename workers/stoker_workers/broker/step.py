@@ -92,7 +92,7 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 refuse_cluster(self.quick)
                 if settings.apart:
                     with connect(settings.of_results) as results:
-                        refuse_cluster(results)
+                        refuse_cluster(results, "result_url")
                         refuse_one_for_two(self.quick, results)
             except ValueError as error:
                 logger.critical("the worker cannot start: %s", error)
