@@ -122,6 +122,7 @@ class Registry:
             starting: List those as well that still load their first models.
         """
         now = self._now()
+        # No transaction here and above, which a server without memory would refuse.
         with self._client.pipeline(transaction=False) as pipe:
             ask(pipe, now)
             pipe.zrangebyscore(keys.WORKERS, "-inf", now)

@@ -183,6 +183,7 @@ class Webhooks:
         """
         over = [event.id for event in self._told(job) if event.state != "pending"]
         if over:
+            # No transaction, which a server without memory would refuse.
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.delete(*map(keys.event, over), *map(keys.attempts, over))
                 pipe.zrem(keys.DELIVERED, *over)

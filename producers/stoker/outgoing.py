@@ -15,6 +15,9 @@ class Outgoing:
 
     Args:
         server: Where large inputs are sent, and the settings.
+
+    Attributes:
+        retention: For how long results may be kept.
     """
 
     def __init__(self, server: Server) -> None:
