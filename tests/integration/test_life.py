@@ -10,6 +10,7 @@ import redis
 from stoker import Client, Failure, State, Success, TextClassification, errors, make_job
 from stoker.ids import new_id
 from stoker_config import keys
+from stoker_config.settings import Settings
 from tests.doubles.stock import CLASSIFY, Producer, Raised
 from tests.support.until import until
 from tests.support.worker import Worker
@@ -114,22 +115,33 @@ def test_a_canceled_job_whose_worker_died_is_not_queued_again(
     assert status.waiting_for is None
 
 
-def test_results_wait_while_the_server_has_no_memory_for_them(
-    client: Client, module_redis: str, module_worker: Worker
+def test_a_full_server_is_worked_off_and_results_that_would_fill_it_more_wait(
+    client: Client, module_redis: str, module_worker: Worker, stock: Producer
 ) -> None:
-    with redis.Redis.from_url(module_redis) as server:
-        running = client.submit(text("sleep=0.5"))
-        waiting = client.submit(text("x"))
-        until(lambda: running.status().state is State.RUNNING)
+    # Inputs that travel beside their message: what is stored is larger than what goes.
+    beside = Settings.model_validate({"redis_url": module_redis, "inline_limit": 100})
+    with redis.Redis.from_url(module_redis) as server, Client(settings=beside) as other:
+        handles = [client.submit(text(words)) for words in ("sleep=0.5", "x", "fail")]
+        foreign = stock.send_task(CLASSIFY, kwargs={"inputs": "foreign"})
+        until(lambda: handles[0].status().state is State.RUNNING)
         server.config_set("maxmemory", 1)
         try:
+            assert [each.wait(timeout=20).status for each in handles] == [
+                *("succeeded", "succeeded", "failed")
+            ]
+            assert stock.get(foreign)["output"][0]["label"] == "foreign"
+            assert "no memory for results" not in module_worker.lines()
+
+            server.config_set("maxmemory", 0)
+            large = other.submit(text("sleep=0.5" + " word" * 3000))
+            until(lambda: large.status().state is State.RUNNING)
+            server.config_set("maxmemory", 1)
             until(lambda: "no memory for results" in module_worker.lines())
-            assert not server.exists(keys.result(running.id))
+            assert large.status().state is State.RUNNING
         finally:
             server.config_set("maxmemory", 0)
 
-    for handle in (running, waiting):
-        result = handle.wait(timeout=30)
+        result = large.wait(timeout=30)
         assert isinstance(result, Success)
         assert result.times.attempts == 1
 

@@ -18,7 +18,7 @@ from stoker_tasks.event import Event, Listener
 from stoker_tasks.stored import read
 from stoker_tasks.wire import COUNTED_HEADER
 from stoker_workers.broker.request import LISTENER, TIMES
-from stoker_workers.broker.storing import STORE
+from stoker_workers.broker.storing import STORE, STORE_WHEN_FULL
 from stoker_workers.broker.tasks import Returned
 from stoker_workers.broker.writing import QuickBackend, written
 
@@ -89,6 +89,7 @@ class CollectingBackend(QuickBackend):
         # A server without memory is one that is away: what it holds expires, or is read and goes.
         self.connection_errors = (*self.connection_errors, redis.OutOfMemoryError)
         self._store: Any = None
+        self._store_when_full: Any = None
         self._release: Any = None
         self._clock: ServerClock | None = None
 
@@ -280,38 +281,45 @@ class CollectingBackend(QuickBackend):
         return keep.get(job_id) or int(usual or 0)
 
     def _store_all(self, results: list[Stored], deliveries: Deliveries) -> None:
-        if self._store is None:
-            self._store = self.client.register_script(STORE)
         told = [
             arg
             for number, each in enumerate(results, 1)
             if each.event is not None
             for arg in (number, *outbox.fields(each.event))
         ]
+        names = (keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table)
+        late = self._run_store(
+            keys=[*names, *(each.key for each in results)],
+            args=[
+                arg
+                for each in results
+                for arg in (
+                    each.value,
+                    each.expires,
+                    deliveries.tags.get(each.job, ""),
+                    each.tenant,
+                )
+            ]
+            + told,
+        )
+        if late:
+            logger.warning("%d jobs had gone to another worker; their results are dropped", late)
+
+    def _run_store(self, **call: Any) -> int:
+        if self._store is None:
+            self._store = self.client.register_script(STORE)
+            self._store_when_full = self.client.register_script(STORE_WHEN_FULL)
         try:
-            late = self._store(
-                keys=[
-                    *(keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table),
-                    *(each.key for each in results),
-                ],
-                args=[
-                    arg
-                    for each in results
-                    for arg in (
-                        each.value,
-                        each.expires,
-                        deliveries.tags.get(each.job, ""),
-                        each.tenant,
-                    )
-                ]
-                + told,
-            )
+            return int(self._store(**call))
+        except redis.ResponseError as error:
+            if not is_full(error):
+                raise
+        try:
+            return int(self._store_when_full(**call))
         except redis.ResponseError as error:
             if is_full(error):
                 raise redis.OutOfMemoryError(str(error)) from None
             raise
-        if late:
-            logger.warning("%d jobs had gone to another worker; their results are dropped", late)
 
 
 def _job_of(key: Any) -> str | None:

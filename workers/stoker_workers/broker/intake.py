@@ -20,10 +20,12 @@ from stoker_workers.engine.delivery import Delivery
 Accept = Callable[[Delivery], None]
 Refuse = Callable[[Delivery, StokerError], None]
 
-# A job may be finished before its registration: then it is queued no longer.
+# A job may be finished before its registration: then it is queued no longer. It begins with a write
+# of nothing, so as not to be refused by a server without memory: the message was there before.
 # KEYS: queued, wishes, then each job's result key. ARGV: for each job its time of arrival, its ID
 # and who is to be told of it ('' for nobody).
 _REGISTER: Final = """
+redis.call('ZREM', KEYS[1], '')
 for i = 3, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then
     local at = (i - 3) * 3

@@ -16,13 +16,15 @@ _CAPACITY: Final = 64 * 1024 * 1024
 _LARGEST: Final = 1024 * 1024
 
 # KEYS: kept messages, their times, their size. ARGV: the most bytes, then each job's ID, message
-# and seconds to keep it. What is over its time goes, then the oldest until the rest fits.
+# and seconds to keep it. It begins with what frees memory, and is not refused where there is none:
+# that of all of them is bounded. What is over its time goes, then the oldest until the rest fits.
 _KEEP: Final = """
 local now = tonumber(redis.call('TIME')[1])
 local function drop(id)
-  redis.call('DECRBY', KEYS[3], redis.call('HSTRLEN', KEYS[1], id))
+  local size = redis.call('HSTRLEN', KEYS[1], id)
   redis.call('HDEL', KEYS[1], id)
   redis.call('ZREM', KEYS[2], id)
+  redis.call('DECRBY', KEYS[3], size)
 end
 for i = 2, #ARGV, 3 do
   drop(ARGV[i])

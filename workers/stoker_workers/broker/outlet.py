@@ -53,6 +53,18 @@ return {tonumber(redis.call('GET', KEYS[1]) or '-1'), tonumber(redis.call('GET',
 """
 )
 
+# Marks jobs as running, and looks which of them were canceled: in one step, so that whoever cancels
+# finds a job either running or waiting. It begins with a write of nothing, which takes no memory:
+# so it is not refused while Redis has none left, and a queue that has filled it can be worked off.
+# KEYS: running, then the jobs' tombstones. ARGV: the time, then their IDs.
+_BEGIN: Final = """
+redis.call('ZREM', KEYS[1], '')
+local marks = {}
+for i = 2, #ARGV do marks[#marks + 1] = ARGV[1]; marks[#marks + 1] = ARGV[i] end
+redis.call('ZADD', KEYS[1], unpack(marks))
+return redis.call('MGET', unpack(KEYS, 2))
+"""
+
 
 class CeleryOutlet:
     """The engine's outlet into a Celery worker. Its methods run in the engine's threads.
@@ -72,6 +84,7 @@ class CeleryOutlet:
         self._client = client
         self._clock = clock
         self._settings = settings
+        self._begin = client.register_script(_BEGIN)
         self._count_death = client.register_script(_COUNT_DEATH)
         self._tell = client.register_script(outbox.TELL)
         self._keep_keys = client.register_script(KEEP_ALL)
@@ -93,15 +106,18 @@ class CeleryOutlet:
         """Pick what was canceled, revoked or has expired; mark the others as running."""
         if not deliveries:
             return ()
-        now = self.now()
-        # In one transaction, so that whoever cancels finds the job either running or waiting.
-        with self._client.pipeline(transaction=True) as pipe:
-            pipe.zadd(keys.RUNNING, {delivery.id: now for delivery in deliveries})
-            pipe.mget([keys.canceled(delivery.id) for delivery in deliveries])
-            starts = [event for delivery in deliveries if (event := _start_of(delivery))]
-            if starts:
+        ids = [delivery.id for delivery in deliveries]
+        begin = partial(
+            self._begin, keys=[keys.RUNNING, *map(keys.canceled, ids)], args=[self.now(), *ids]
+        )
+        starts = [event for delivery in deliveries if (event := _start_of(delivery))]
+        if starts:
+            with self._client.pipeline(transaction=True) as pipe:
+                begin(client=pipe)
                 self._tell_all(starts, keys.canceled, pipe)
-            _, tombstones, *_ = pipe.execute()
+                tombstones, *_ = pipe.execute()
+        else:
+            tombstones = begin()
         return [
             delivery
             for delivery, tombstone in zip(deliveries, tombstones, strict=True)

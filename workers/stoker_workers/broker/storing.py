@@ -130,3 +130,20 @@ end
 """
     + _END
 )
+
+# The same on a server that has refused it for want of memory. Where the messages that go are larger
+# than what is stored in their place, it is not refused now: a script that begins with a write that
+# takes no memory, here of nothing, is run to its end. So a queue that has filled it is worked off.
+STORE_WHEN_FULL: Final = (
+    """
+do
+  local freed, added = 0, 0
+  for i = 1, #ARGV do added = added + #ARGV[i] end
+  for i = 6, #KEYS do
+    freed = freed + redis.call('HSTRLEN', KEYS[5], ARGV[(i - 6) * 4 + 3])
+  end
+  if added < freed then redis.call('ZREM', KEYS[1], '') end
+end
+"""
+    + STORE
+)
