@@ -7,7 +7,7 @@ its order; what has a time, a rate limit or a signal's receiver is left to Celer
 """
 
 import logging
-from typing import Any, Final
+from typing import Any
 
 from celery import signals
 from celery.app import trace
@@ -17,9 +17,6 @@ from celery.worker.strategy import default
 from celery.worker.strategy import logger as shown
 
 from stoker_workers.broker.request import PrivateRequest
-
-# Headers of messages that Celery has more to do for than to run them.
-_TIMED: Final = ("eta", "expires")
 
 
 class JobStrategy:
@@ -60,7 +57,8 @@ class JobStrategy:
         headers, consumer = message.headers, self._consumer
         if (
             not self._quick
-            or any(headers.get(name) is not None for name in _TIMED)
+            or headers.get("eta") is not None
+            or headers.get("expires") is not None
             or headers["id"] in state.revoked
             or signals.task_received.receivers
             # After a lost connection Celery restores its prefetch count by the promises.

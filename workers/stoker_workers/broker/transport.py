@@ -12,6 +12,7 @@ workers share the broker. It differs in how a worker takes and returns messages:
 import json
 import logging
 import os
+from binascii import a2b_base64
 from contextlib import suppress
 from math import inf
 from queue import Empty
@@ -139,6 +140,12 @@ class Channel(stock.Channel):
         if no_ack and queue not in self._fanout_queues:
             self._no_ack.add(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def decode_body(self, body: Any, encoding: str | None = None) -> Any:
+        """Decode a message's body."""
+        if encoding == "base64":
+            return a2b_base64(body)
+        return super().decode_body(body, encoding)
 
     def close(self) -> None:
         """Close the channel; what a claim has sent for is read first, so that it is given back."""
