@@ -252,7 +252,7 @@ class Client(Files, Operating):
         """Delete all that is kept of a finished job; see `DeleteAnswer` for what may come of it.
 
         Its result, its artifacts and the inputs that travelled beside its message go at once, and
-        the webhook events that have told of it.
+        the webhook events that have told of it. Its idempotency key is free for another job.
 
         Raises:
             StorageUnavailable: Some of it is in S3, which does not answer; delete it again.
