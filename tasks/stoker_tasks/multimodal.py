@@ -99,7 +99,7 @@ class AnyToAnyParameters(ImageTextToTextParameters):
 
     Attributes:
         generation_mode: What to make: `text` if it is not given; `image` by Janus, and `audio` by
-            Qwen-Omni, whose sounds no test has heard.
+            Qwen3-Omni, whose sounds no test has heard.
     """
 
     generation_mode: Literal["text", "image", "audio"] | None = None

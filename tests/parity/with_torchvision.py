@@ -8,8 +8,10 @@ import transformers
 
 from stoker import Client, Success
 from stoker_tasks.catalog import find
+from stoker_tasks.errors import InvalidInput
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ArtifactData, ModelKey, Output
+from stoker_workers.models.adapters import multimodal as adapter
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
 from tests.parity.batched import check, compare, jobs_of, run_batched, with_contents
@@ -111,6 +113,16 @@ def test_images_that_a_model_makes(tiny: TinyModel) -> None:
         [found] = with_contents(output)
         assert alike(found["generated_image"], wanted)
         assert np.ptp(np.asarray(wanted)) > 0
+
+
+def test_images_of_models_that_nothing_is_known_of(
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(ModelKey("any-to-any", tiny("janus")), find_device("cpu"))
+    monkeypatch.setattr(adapter, "_PAINTERS", frozenset({"another"}))
+    job = make_job("any-to-any", {"inputs": "a cat", "parameters": PAINT})
+    with pytest.raises(InvalidInput, match="a janus model makes no images here; another models do"):
+        model.preprocess(job, {})
 
 
 def test_an_image_that_nobody_waits_for_is_not_made(tiny: TinyModel) -> None:

@@ -29,6 +29,19 @@ def change_config(folder: Path, **changes: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
+@pytest.mark.parametrize(
+    ("task", "config", "why"),
+    [
+        ("document-question-answering", "LayoutLMv2Config", "by means of detectron2"),
+        ("any-to-any", "Qwen2_5OmniConfig", "its voices are kept in a pickle"),
+    ],
+)
+def test_models_that_are_not_served_say_why(task: str, config: str, why: str, folder: Path) -> None:
+    getattr(transformers, config)().save_pretrained(folder)
+    with pytest.raises(ModelLoadFailed, match=f"model, which is not served: .*{why}.*: give a"):
+        load(ModelKey(task, str(folder)), CPU)
+
+
 def test_on_a_cpu_everything_is_float32(folder: Path) -> None:
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
     model.to(torch.bfloat16).save_pretrained(folder)

@@ -97,7 +97,7 @@ def test_a_sound_that_a_model_makes_becomes_one_where_its_rate_is_known() -> Non
     codec = SimpleNamespace(sampling_rate=16_000)
     for config, rate in (
         (SimpleNamespace(model_type="another", codec_config=codec), 16_000),
-        (SimpleNamespace(model_type="qwen2_5_omni"), 24_000),
+        (SimpleNamespace(model_type="qwen3_omni_moe"), 24_000),
     ):
         talker._model = SimpleNamespace(config=config)
         made = talker._made("generated_audio", samples)

@@ -101,6 +101,16 @@ def test_a_model_is_loaded_once_for_all_who_ask(loader: Loader) -> None:
     assert loader.loads == ["a"]
 
 
+def test_models_are_loaded_one_after_another(loader: Loader) -> None:
+    models = WarmModels(loader, 2)
+    loader.go.clear()
+    futures = [models.get(key(name)) for name in "ab"]
+    until(lambda: loader.loads == ["a"])
+    assert loader.looked(lambda: loader.loads == ["a"])
+    loader.go.set()
+    assert [future.result(10).name for future in futures] == ["a", "b"]
+
+
 def test_what_is_lent_does_what_the_model_does(loader: Loader) -> None:
     lent: Any = take(WarmModels(loader, 1), "a")
     assert lent.preprocess(1, 2) == ("preprocessed", 1, 2)

@@ -44,6 +44,7 @@ class Recipe:
         optional: Roles of processors that are loaded where the files have them.
         parts: Roles of further models that `extras` reads.
         settings: What is set of processors, by their roles, whatever their files say.
+        refused: Why models of a type are not served, by their `model_type`.
         extras: Gives what else the pipeline takes, from the model, its files and its device.
     """
 
@@ -53,6 +54,7 @@ class Recipe:
     optional: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     extras: Callable[[Any, Files, Device], Mapping[str, Any]] | None = None
 
     @property
@@ -129,7 +131,13 @@ class _Load:
         folder, trusted = self.files.own.path, self.files.trusts("model")
         if not trusted:
             _refuse_code(folder, self.files.model)
-        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
+        if why := self.recipe.refused.get(config.model_type):
+            raise ModelLoadFailed(
+                f"{self.files.model} is a {config.model_type} model, which is not served: {why}",
+                {"model_type": config.model_type, "task": self.task},
+            )
+        return config
 
     def _model(self, config: Any) -> Any:
         auto = self._auto_class(config)

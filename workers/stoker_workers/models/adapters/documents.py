@@ -11,7 +11,7 @@ import torch
 from transformers.pipelines import document_question_answering
 from transformers.pipelines.document_question_answering import normalize_box
 
-from stoker_tasks.errors import InvalidInput, ModelLoadFailed, TooLarge, Unserved
+from stoker_tasks.errors import InvalidInput, TooLarge, Unserved
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.answers import AnswerFinder
@@ -37,11 +37,6 @@ def document_adapter(pipeline: Any, name: str, device: Device) -> Adapter:
     """Make the adapter of a model's kind: it reads words and their places, or pixels."""
     if pipeline.model_type == _PICTURES:
         return PictureReader(pipeline, name, device)
-    if pipeline.model.config.model_type == "layoutlmv2":
-        raise ModelLoadFailed(
-            "LayoutLMv2 looks at a page by means of detectron2, which workers do not have: give a "
-            "LayoutLM or LayoutLMv3 model"
-        )
     return WordReader(pipeline, name, device)
 
 

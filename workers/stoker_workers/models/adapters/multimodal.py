@@ -34,7 +34,7 @@ _BY_TOKEN: Final = ("token_type_ids", "mm_token_type_ids")
 # What is known of how others decode the images that they write.
 _PAINTERS: Final = frozenset({"janus"})
 # Samples per second of the sounds of models whose files do not say it: their authors' examples do.
-_SPEAKERS: Final = {"qwen2_5_omni": 24_000, "qwen3_omni_moe": 24_000}
+_SPEAKERS: Final = {"qwen3_omni_moe": 24_000}
 _ROLES: Final = ("images", "audio", "videos")
 
 

@@ -32,6 +32,10 @@ ROOMS: Final[Mapping[str, Room]] = {
                 transformers.AutoModelForImageTextToText,
             ),
             optional=("image_processor",),
+            refused={
+                "layoutlmv2": "it looks at a page by means of detectron2, which workers do not "
+                "have: give a LayoutLM or LayoutLMv3 model"
+            },
         ),
         document_adapter,
     ),

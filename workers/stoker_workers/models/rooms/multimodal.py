@@ -15,7 +15,14 @@ ROOMS: Final[Mapping[str, Room]] = {
         ImageTalker,
     ),
     "any-to-any": Room(
-        Recipe(transformers.AnyToAnyPipeline, (transformers.AutoModelForMultimodalLM,)),
+        Recipe(
+            transformers.AnyToAnyPipeline,
+            (transformers.AutoModelForMultimodalLM,),
+            refused={
+                "qwen2_5_omni": "its voices are kept in a pickle beside its weights: give a "
+                "Qwen3-Omni model"
+            },
+        ),
         AnyTalker,
     ),
 }
