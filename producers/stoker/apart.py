@@ -108,7 +108,7 @@ class Apart:
             self._broker.set(key, stored, px=left if left > 0 else None)
         answer = do()
         if answer is DeleteAnswer.DELETED:
-            self._results.delete(key)
+            self._results.delete(key, keys.stream(job_id))
         elif stored is not None:
             self._broker.delete(key)
         return answer

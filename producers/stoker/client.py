@@ -246,7 +246,7 @@ class Client(Files, Operating):
             TimeoutError: It was not finished in time.
             InvalidInput: `after` is no ID of a piece.
         """
-        return pieces(self._server.listener, self._server.redis, job_id, after, timeout)
+        return pieces(self._server.listener, self._server.results, job_id, after, timeout)
 
     def delete(self, job_id: str) -> DeleteAnswer:
         """Delete all that is kept of a finished job; see `DeleteAnswer` for what may come of it.

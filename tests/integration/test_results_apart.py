@@ -77,7 +77,7 @@ def two(module_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             kept = [
                 key
                 for key in results.scan_iter()
-                if not key.startswith(("celery-", "stoker:cache:"))
+                if not key.startswith(("celery-", "stoker:cache:", "stoker:stream:"))
             ]
             assert kept == []
 
@@ -197,6 +197,28 @@ def test_asyncio_finds_them_as_well(two: Two) -> None:
             assert await done.delete() is DeleteAnswer.DELETED
 
     asyncio.run(main())
+
+
+def test_a_text_is_read_where_its_result_will_be(two: Two) -> None:
+    hook = Webhook(url="http://127.0.0.1:9/", events=("job.output", "job.completed"))
+    job = TextGeneration(inputs="a steps=0.5", stream=True, webhook=hook)
+    handle = two.client.submit(job)
+
+    text = "".join(piece.text for piece in handle.stream(timeout=SECONDS))
+    assert text
+    assert handle.result(SECONDS).output[0]["generated_text"].endswith(text)
+    assert two.results.exists(keys.stream(handle.id))
+    assert not two.broker.exists(keys.stream(handle.id))
+    # What webhooks are told stays with the jobs.
+    assert {each.type for each in two.client.webhooks.list(job=handle.id)} == set(hook.events)
+
+    async def again() -> str:
+        async with AsyncClient(settings=two.settings) as client:
+            return "".join([piece.text async for piece in client.stream(handle.id)])
+
+    assert asyncio.run(again()) == text
+    assert handle.delete() is DeleteAnswer.DELETED
+    assert not two.results.exists(keys.stream(handle.id))
 
 
 def test_one_database_under_two_names_is_refused(two: Two) -> None:

@@ -185,7 +185,7 @@ class AsyncClient:
             TimeoutError: It was not finished in time.
             InvalidInput: `after` is no ID of a piece.
         """
-        return pieces(self._server.listener, self._server.redis, job_id, after, timeout)
+        return pieces(self._server.listener, self._server.results, job_id, after, timeout)
 
     async def upload(self, file: bytes | Path) -> Media:
         """Send a file once that many jobs will read; see `Client.upload`."""

@@ -23,6 +23,7 @@ from stoker_config.clock import ServerClock
 from stoker_config.lapsed import COUNT_SECONDS, DIED
 from stoker_config.once import KEEP_ALL
 from stoker_config.retention import Retention
+from stoker_config.servers import connect
 from stoker_config.settings import Settings
 from stoker_tasks.errors import Internal, Poison
 from stoker_tasks.event import Event
@@ -88,7 +89,8 @@ class CeleryOutlet:
         self._count_death = client.register_script(_COUNT_DEATH)
         self._tell = client.register_script(outbox.TELL)
         self._keep_keys = client.register_script(KEEP_ALL)
-        self._streams = Streams(client)
+        results = connect(settings.of_results, patient=True) if settings.apart else None
+        self._streams = Streams(client, results)
 
     def now(self) -> float:
         """Give seconds since the epoch by the server's clock."""

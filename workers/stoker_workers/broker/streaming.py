@@ -1,6 +1,7 @@
 """Writes new text of running jobs into their Redis streams, and into the outbox for webhooks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from stoker_config import keys, outbox
@@ -66,12 +67,17 @@ return lost
 class Streams:
     """The streams of texts of running jobs. Safe for threads.
 
+    Streams are read where results are waited for. Where that is another server than the jobs come
+    from, the latter is asked first who holds the jobs, and told what webhooks are to be told.
+
     Args:
-        client: A redis-py client.
+        client: A redis-py client of the server that the jobs come from.
+        results: One of the results' server, if that is another one.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, results: Any = None) -> None:
         self._say = client.register_script(_SAY)
+        self._append = results and results.register_script(_SAY)
 
     def said(self, said: Sequence[Said]) -> list[str]:
         """Hand on new text, of all jobs in one step.
@@ -80,18 +86,28 @@ class Streams:
             The IDs of jobs that this worker holds no longer, or that are over.
         """
         ledger = ledger_of(said[0].delivery.handle)
-        events = [(number, event) for number, each in enumerate(said, 1) if (event := _event(each))]
-        lost = self._say(
-            keys=[
-                "" if ledger is None else ledger.index,
-                *(keys.stream(each.delivery.id) for each in said),
-            ],
-            args=[
-                *(arg for each in said for arg in _arguments(each, held=ledger is not None)),
-                *(arg for number, event in events for arg in (number, *outbox.fields(event))),
-            ],
-        )
-        return [each.decode() for each in lost]
+        index = None if ledger is None else ledger.index
+        if self._append is None:
+            return _run(self._say, said, index)
+        lost = _run(self._say, [replace(each, piece=None) for each in said], index)
+        kept = [
+            replace(each, event=None)
+            for each in said
+            if each.piece is not None and each.delivery.id not in lost
+        ]
+        return lost + (_run(self._append, kept, None) if kept else [])
+
+
+def _run(script: Any, said: Sequence[Said], index: str | None) -> list[str]:
+    events = [(number, event) for number, each in enumerate(said, 1) if (event := _event(each))]
+    lost = script(
+        keys=[index or "", *(keys.stream(each.delivery.id) for each in said)],
+        args=[
+            *(arg for each in said for arg in _arguments(each, held=index is not None)),
+            *(arg for number, event in events for arg in (number, *outbox.fields(event))),
+        ],
+    )
+    return [each.decode() for each in lost]
 
 
 def _arguments(said: Said, *, held: bool) -> tuple[Any, ...]:
