@@ -1,27 +1,23 @@
 """What befalls the workers, their network and Redis, at instants that follow from a seed."""
 
 import random
-import re
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
-
-import redis
 
 from benchmarks.chaos.fleet import Fleet, Slot
 from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.proxy import Proxy
 from benchmarks.chaos.recovery import Kill, Recovery
 from benchmarks.chaos.server import Server
+from benchmarks.chaos.strike import kill_in
 
 _TEND: Final = 0.05
 # How long a kill waits for a worker that takes jobs, and for the moment that it is aimed at.
 _READY_SECONDS: Final = 10.0
 _AIM_SECONDS: Final = 2.0
 _AIM_LOOK: Final = 0.0005
-_JOB_ID: Final = re.compile(rb'"id": "([^"]+)"')
 
 
 @dataclass
@@ -117,20 +113,13 @@ class Faults:
         self._kill()
 
     def _kill_in(self, slot: Slot) -> None:
-        own = self._plan.build in ("stoker", "mutant")
-        worker_id = slot.worker_id() if own else ""
-        # Stopped, it does nothing more; what it held is read before its supervisor gives it back.
         # kombu's transport is not stopped first: that would keep its window of loss open longer.
-        if own and not slot.signal(signal.SIGSTOP):
+        own = self._plan.build in ("stoker", "mutant")
+        kill = kill_in(slot, self._client if own else None)
+        if kill is None:
             return
-        phase = slot.marks.phase()
-        held = self._held(worker_id) if worker_id else {}
-        if not slot.signal(signal.SIGKILL):
-            return
-        kill = Kill(slot.place.supervised, phase, held, time.monotonic())
-        slot.killed()
         self.struck.kills.append(kill)
-        if held:
+        if kill.held:
             self._recovery.follow(kill)
 
     def _terminate(self) -> None:
@@ -164,16 +153,3 @@ class Faults:
             self._fleet.tend()
             time.sleep(_TEND)
         return None
-
-    def _held(self, worker_id: str) -> dict[str, str]:
-        """List the deliveries that a worker holds, each with its job's ID."""
-        try:
-            table = self._client.hgetall("unacked")
-        except redis.RedisError:  # Redis is away as well
-            return {}
-        held = {}
-        for tag, text in table.items():
-            found = _JOB_ID.search(text) if tag.startswith(f"{worker_id}-".encode()) else None
-            if found:
-                held[tag.decode()] = found[1].decode()
-        return held

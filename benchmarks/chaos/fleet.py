@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
@@ -164,11 +165,20 @@ class Fleet:
         near: The server's URL.
         far: Its URL by way of the proxy.
         folder: Where logs and marks go.
+        places: Where they run; as the plan says if absent.
     """
 
-    def __init__(self, plan: Plan, near: str, far: str, folder: Path) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        near: str,
+        far: str,
+        folder: Path,
+        places: Sequence[Place] | None = None,
+    ) -> None:
         self.slots = [
-            Slot(place, plan, far if place.by_proxy else near, folder) for place in plan.places
+            Slot(place, plan, far if place.by_proxy else near, folder)
+            for place in places or plan.places
         ]
 
     def start(self, seconds: float = 90.0) -> None:

@@ -122,6 +122,17 @@ class Plan:
         return max(1, self.kills // 20)
 
     @property
+    def trials(self) -> int:
+        """How many workers are killed in quiet, with another one alive, and alone."""
+        return max(1, self.kills // 20)
+
+    @property
+    def quiet_places(self) -> tuple[Place, ...]:
+        """Where the workers run that are killed in quiet: nothing else is wrong with them."""
+        names = ("quiet", "quiet-other")
+        return tuple(Place(name, supervised=True, by_proxy=False, skew=0) for name in names)
+
+    @property
     def required(self) -> tuple[int, int, int]:
         """The kills that a run needs to count: all, with leases held, during forward or store."""
         all_of_them = min(FULL_KILLS, int(self.kills * _SPARE))

@@ -1,6 +1,7 @@
 """A run's figures as a table for people."""
 
 from benchmarks.chaos.plan import FULL_BUSY, FULL_HELD, FULL_KILLS, Plan
+from benchmarks.chaos.quiet import BOUNDS
 from benchmarks.chaos.verdict import Verdict
 
 
@@ -9,6 +10,10 @@ def table(plan: Plan, verdict: Verdict) -> str:
     lines = [f"{name:<44}{value}" for name, value in _rows(verdict)]
     lines += [
         f"seconds from a kill, {name:<23}{_times(*each)}" for name, each in verdict.recovery.items()
+    ]
+    lines += [
+        f"in quiet, {name:<34}{_times(*each)}{_bound(name, each[1])}"
+        for name, each in verdict.quiet.items()
     ]
     return "\n".join([f"chaos: {plan.build}, seed {plan.seed}", *lines, *_judgement(plan, verdict)])
 
@@ -40,6 +45,13 @@ def _rows(verdict: Verdict) -> list[tuple[str, str]]:
 
 def _times(middle: float, most: float, count: int) -> str:
     return f"median {middle:.2f}, at most {most:.2f} ({count} kills)"
+
+
+def _bound(name: str, most: float) -> str:
+    bound = BOUNDS.get(name)
+    if bound is None:
+        return ""
+    return f", within {bound:g} s" if most <= bound else f", OVER {bound:g} s"
 
 
 def _judgement(plan: Plan, verdict: Verdict) -> list[str]:

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from benchmarks.chaos.fleet import Fleet
 from benchmarks.chaos.load import Load, Sent
 from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.proxy import Proxy
+from benchmarks.chaos.quiet import measure
 from benchmarks.chaos.recovery import Recovery
 from benchmarks.chaos.server import Server
 from benchmarks.chaos.verdict import Verdict, judge
@@ -41,15 +42,20 @@ def run(plan: Plan, say: Say, logs: Path | None = None) -> Verdict:
     """
     with folder() as home:
         try:
-            return _run(plan, say, home)
+            (home / "quiet").mkdir()
+            quiet = {}
+            if plan.build == "stoker":
+                say("workers are killed in quiet, one at a time")
+                quiet = measure(plan, home / "quiet")
+            return _run(plan, say, home, quiet)
         finally:
             if logs is not None:
                 logs.mkdir(parents=True, exist_ok=True)
-                for path in home.glob("*.log"):
+                for path in home.rglob("*.log"):
                     shutil.copy(path, logs)
 
 
-def _run(plan: Plan, say: Say, home: Path) -> Verdict:
+def _run(plan: Plan, say: Say, home: Path, quiet: Mapping[str, Sequence[float]]) -> Verdict:
     with (
         Server(home) as server,
         Proxy(server.port) as proxy,
@@ -83,6 +89,7 @@ def _run(plan: Plan, say: Say, home: Path) -> Verdict:
         runs=read_runs(home / "runs"),
         struck=struck,
         late_ends=fleet.late_ends,
+        quiet=quiet,
     )
 
 

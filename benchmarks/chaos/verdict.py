@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
@@ -10,7 +10,11 @@ from benchmarks.chaos.evidence import Written, state_of, texts_of
 from benchmarks.chaos.faults import Struck
 from benchmarks.chaos.load import Sent
 from benchmarks.chaos.plan import Plan
+from benchmarks.chaos.quiet import BOUNDS
 from benchmarks.chaos.recovery import Kill
+
+# Of some seconds their median and maximum, and how many there are.
+Figures = tuple[float, float, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,7 @@ class Verdict:
         redis_kills, cuts, stalls: The other faults.
         recovery: Seconds from a kill until its jobs are back in the queue, and until they are done:
             median and maximum, with and without a supervisor.
+        quiet: The same of kills while nothing else was wrong.
     """
 
     submitted: int
@@ -55,12 +60,22 @@ class Verdict:
     redis_kills: int
     cuts: int
     stalls: int
-    recovery: Mapping[str, tuple[float, float, int]]
+    recovery: Mapping[str, Figures]
+    quiet: Mapping[str, Figures] = field(default_factory=dict)
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was lost, stored twice or answered wrongly."""
         return not self.lost and not self.stored_twice and not self.wrong
+
+    @property
+    def too_slow(self) -> list[str]:
+        """What took longer than its bound, of kills while nothing else was wrong."""
+        return [
+            name
+            for name, bound in BOUNDS.items()
+            if name in self.quiet and self.quiet[name][1] > bound
+        ]
 
     def counts(self, plan: Plan) -> bool:
         """Tell whether enough has happened for the run to mean anything."""
@@ -80,6 +95,7 @@ class Verdict:
             "full": plan.is_full,
             "counts": self.counts(plan),
             "clean": self.is_clean,
+            "too_slow": self.too_slow,
             **asdict(self),
         }
 
@@ -94,6 +110,7 @@ def judge(
     runs: Counter[str],
     struck: Struck,
     late_ends: int,
+    quiet: Mapping[str, Sequence[float]] | None = None,
 ) -> Verdict:
     """Count.
 
@@ -106,6 +123,7 @@ def judge(
         runs: How often each job was run.
         struck: What has been done to them.
         late_ends: Workers that did not end in time.
+        quiet: Seconds of each kill while nothing else was wrong.
     """
     failed: Counter[str] = Counter()
     wrong = 0
@@ -142,11 +160,16 @@ def judge(
         redis_kills=struck.redis_kills,
         cuts=struck.cuts,
         stalls=struck.stalls,
-        recovery=dict(_recovery(struck.kills)),
+        recovery=_recovery(struck.kills),
+        quiet={name: _figures(seconds) for name, seconds in (quiet or {}).items() if seconds},
     )
 
 
-def _recovery(kills: Sequence[Kill]) -> dict[str, tuple[float, float, int]]:
+def _figures(seconds: Sequence[float]) -> Figures:
+    return round(median(seconds), 3), round(max(seconds), 3), len(seconds)
+
+
+def _recovery(kills: Sequence[Kill]) -> dict[str, Figures]:
     figures = {}
     for whose in (True, False):
         for what in ("back", "done"):
@@ -157,5 +180,5 @@ def _recovery(kills: Sequence[Kill]) -> dict[str, tuple[float, float, int]]:
             ]
             if seconds:
                 name = f"{'supervised' if whose else 'unsupervised'}, {what}"
-                figures[name] = (round(median(seconds), 3), round(max(seconds), 3), len(seconds))
+                figures[name] = _figures(seconds)
     return figures

@@ -42,6 +42,14 @@ def test_nothing_is_lost_and_nothing_is_stored_twice(tmp_path: Path) -> None:
     assert figures["redis_kills"] == figures["cuts"] == figures["stalls"] == figures["terms"] == 1
     assert code == 0, printed
     assert "a SHORT run" in printed
+    # How long it takes is for `make chaos` to judge; here the machine may be busy.
+    assert [name for name, _ in figures["quiet"].items()] == [
+        "leases back",
+        "run on a surviving worker",
+        "a lone worker's cold start",
+    ]
+    assert figures["quiet"]["leases back"][2] == 2
+    assert "in quiet, a lone worker's cold start" in printed
 
 
 @pytest.mark.timeout(520)
