@@ -17,10 +17,27 @@ def module_redis() -> Iterator[str]:
         yield url
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have what speaks of behaviour run on Stoker's transport and on kombu's own."""
+    marked = metafunc.definition.get_closest_marker
+    if marked("both_transports") and "transport" in metafunc.fixturenames:
+        transports = ["stoker"] if marked("own_transport") else ["stoker", "stock"]
+        metafunc.parametrize("transport", transports, scope="module")
+
+
 @pytest.fixture(scope="module")
-def module_worker(module_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+def transport() -> str:
+    """How workers take messages; see `pytest_generate_tests`."""
+    return "stoker"
+
+
+@pytest.fixture(scope="module")
+def module_worker(
+    module_redis: str, transport: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Worker]:
     """A worker that serves `FakeModel` to the default pool for a whole module."""
-    with worker(module_redis, tmp_path_factory.mktemp("worker")) as running:
+    folder = tmp_path_factory.mktemp("worker")
+    with worker(module_redis, folder, transport=transport) as running:
         yield running
 
 

@@ -28,7 +28,7 @@ from stoker_config.settings import DAY
 from tests.doubles.stock import CLASSIFY, Producer, Raised
 from tests.support.until import until
 
-pytestmark = pytest.mark.usefixtures("module_worker")
+pytestmark = [pytest.mark.usefixtures("module_worker"), pytest.mark.both_transports]
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from tests.integration.conftest import celery_url
 from tests.support.until import until
 from tests.support.worker import ROOT, Worker, environment
 
-pytestmark = pytest.mark.usefixtures("module_worker")
+pytestmark = [pytest.mark.usefixtures("module_worker"), pytest.mark.both_transports]
 
 
 @pytest.fixture(scope="module")

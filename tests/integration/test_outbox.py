@@ -16,7 +16,7 @@ from tests.doubles.stock import CLASSIFY, Producer
 from tests.support.until import until
 from tests.support.worker import Worker
 
-pytestmark = pytest.mark.usefixtures("module_worker")
+pytestmark = [pytest.mark.usefixtures("module_worker"), pytest.mark.both_transports]
 
 URL = "http://127.0.0.1:9/hook?token=s3cr3t"
 ALL: Any = ("job.started", "job.completed")

@@ -25,9 +25,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_jobs_run_on_it_and_are_read_canceled_and_given_back(url: str, tmp_path: Path) -> None:
+@pytest.mark.both_transports
+def test_jobs_run_on_it_and_are_read_canceled_and_given_back(
+    url: str, tmp_path: Path, transport: str
+) -> None:
     with Client(url) as client:
-        with worker(url, tmp_path) as running:
+        with worker(url, tmp_path, transport=transport) as running:
             handles = client.submit_many([TextClassification(inputs=f"job {n}") for n in range(50)])
             results = dict(client.as_completed(handles, timeout=60))
             assert all(isinstance(each, Success) for each in results.values())

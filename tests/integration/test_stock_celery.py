@@ -10,6 +10,7 @@ import pytest
 import redis
 from celery import chain, chord, group
 from celery.canvas import Signature
+from kombu.utils.uuid import uuid
 
 from stoker import Client, Failure, State, TextClassification, errors, make_job
 from stoker_config import keys
@@ -20,7 +21,7 @@ from tests.integration.conftest import celery_url
 from tests.support.until import until
 from tests.support.worker import Worker, worker
 
-pytestmark = pytest.mark.usefixtures("module_worker")
+pytestmark = [pytest.mark.usefixtures("module_worker"), pytest.mark.both_transports]
 
 UNKNOWN_PARAMETER = {"inputs": "x", "parameters": {"top_p": 2}}
 UNKNOWN_FIELD = {"inputs": "x", "temperature": 2}
@@ -267,18 +268,19 @@ def test_a_failing_member_fails_the_chord(stock: Producer, member: Signature, er
 
 
 def test_an_errback_is_called_with_the_failed_jobs_id(stock: Producer) -> None:
-    errback = job(CLASSIFY).set(task_id="errback")
+    errback = job(CLASSIFY).set(task_id=uuid())
 
     failed = stock.send_task(CLASSIFY, "bad", link_error=errback)
 
     assert stock.get(failed).type == "InvalidInput"
-    assert labels(stock.get("errback")) == [failed]
+    assert labels(stock.get(errback.options["task_id"])) == [failed]
 
 
 def test_a_callback_gets_what_is_handed_over(stock: Producer) -> None:
-    stock.send_task(GENERATE, "once", link=job(CLASSIFY).set(task_id="callback"))
+    callback = job(CLASSIFY).set(task_id=uuid())
+    stock.send_task(GENERATE, "once", link=callback)
 
-    assert labels(stock.get("callback")) == ["once and on"]
+    assert labels(stock.get(callback.options["task_id"])) == ["once and on"]
 
 
 # -- errors --------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ def child_of(supervisor: Worker) -> int:
     return child.pid
 
 
+@pytest.mark.own_transport("a supervisor gives a dead worker's jobs back at once")
 def test_jobs_of_a_dead_process_are_given_back_at_once_and_run_again(
     client: Client, server: Any, supervised: Worker
 ) -> None:
@@ -71,6 +72,7 @@ def stoker(redis_url: str, *arguments: str) -> str:
     ).stdout
 
 
+@pytest.mark.own_transport("a supervisor gives a dead worker's jobs back at once")
 def test_a_job_that_kills_its_workers_is_given_up_and_the_others_succeed(
     client: Client, server: Any, supervised: Worker, redis_url: str
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_job_that_kills_its_workers_is_given_up_and_the_others_succeed(
     assert not client.discard(letter.id)
 
 
+@pytest.mark.own_transport("a supervisor gives a dead worker's jobs back at once")
 def test_a_lost_device_ends_the_process_and_the_guilty_job_is_given_up(
     client: Client, supervised: Worker
 ) -> None:
@@ -117,6 +120,7 @@ def test_a_lost_device_ends_the_process_and_the_guilty_job_is_given_up(
     assert "is started again" in supervised.lines()
 
 
+@pytest.mark.own_transport("a supervisor gives a dead worker's jobs back at once")
 def test_a_hung_device_ends_the_process_and_others_get_its_jobs(
     client: Client, redis_url: str, tmp_path: Path
 ) -> None:

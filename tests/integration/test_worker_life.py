@@ -21,6 +21,8 @@ from tests.support import redis_server
 from tests.support.until import until
 from tests.support.worker import ROOT, Worker, environment, worker
 
+pytestmark = pytest.mark.both_transports
+
 
 def text(words: str, priority: Priority = "normal") -> TextClassification:
     return TextClassification(inputs=words, priority=priority)
@@ -39,7 +41,6 @@ def server(redis_url: str) -> Iterator[Any]:
         yield client
 
 
-@pytest.mark.parametrize("transport", ["stoker", "stock"])
 def test_a_forward_pass_blocks_neither_ping_nor_inspect_nor_revoke(
     client: Client, app: Celery, redis_url: str, tmp_path: Path, transport: str
 ) -> None:
@@ -65,7 +66,6 @@ def test_a_forward_pass_blocks_neither_ping_nor_inspect_nor_revoke(
         assert running.process.poll() is None
 
 
-@pytest.mark.parametrize("transport", ["stoker", "stock"])
 def test_told_to_stop_it_finishes_the_batch_and_gives_the_rest_back(
     client: Client, server: Any, redis_url: str, tmp_path: Path, transport: str
 ) -> None:
@@ -102,11 +102,14 @@ def waiting_lists(server: Any) -> list[bytes]:
 
 
 def test_two_workers_of_two_pools_get_their_own_jobs(
-    client: Client, redis_url: str, tmp_path: Path
+    client: Client, redis_url: str, tmp_path: Path, transport: str
 ) -> None:
+    here = (redis_url, tmp_path)
     with (
-        worker(redis_url, tmp_path, name="wa", queues="stoker.a", pool="a") as a,
-        worker(redis_url, tmp_path, name="wb", queues="stoker.b", pool="b", models="some") as b,
+        worker(*here, name="wa", queues="stoker.a", pool="a", transport=transport) as a,
+        worker(
+            *here, name="wb", queues="stoker.b", pool="b", models="some", transport=transport
+        ) as b,
     ):
         handles = {
             pool: client.submit_many([text(f"{pool} {n}") for n in range(30)], pool=pool)
@@ -147,7 +150,9 @@ def test_a_pool_that_forks_or_is_green_is_refused(redis_url: str, setting: str) 
     assert "start it with --pool threads (the app's default) or solo, not prefork" in ended.stderr
 
 
-def test_the_solo_pool_serves_too(client: Client, redis_url: str, tmp_path: Path) -> None:
+def test_the_solo_pool_serves_too(
+    client: Client, redis_url: str, tmp_path: Path, transport: str
+) -> None:
     log = tmp_path / "solo.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -156,7 +161,7 @@ def test_the_solo_pool_serves_too(client: Client, redis_url: str, tmp_path: Path
                 *("-Q", "stoker", "--pool", "solo", "-n", "solo@test"),
             ],
             cwd=ROOT,
-            env=environment(redis_url),
+            env=environment(redis_url, transport=transport),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -170,6 +175,7 @@ def test_the_solo_pool_serves_too(client: Client, redis_url: str, tmp_path: Path
         process.wait()
 
 
+@pytest.mark.own_transport("nothing is lost by a kill")
 def test_a_restarted_server_costs_no_job(tmp_path: Path) -> None:
     durable = ("--appendonly", "yes", "--appendfsync", "always")
     with redis_server.folder() as folder, ExitStack() as stack:

@@ -100,3 +100,12 @@ def test_every_link_between_documents_leads_somewhere() -> None:
     ]
 
     assert broken == []
+
+
+def test_what_only_stokers_transport_can_do_is_written() -> None:
+    tests = "".join(each.read_text(encoding="utf-8") for each in ROOT.glob("tests/*/test_*.py"))
+    reasons = set(re.findall(r'own_transport\(\s*"([^"]+)"', tests))
+    page = (ROOT / "docs/celery.md").read_text(encoding="utf-8")
+
+    assert len(reasons) > 3
+    assert [reason for reason in sorted(reasons) if f"| {reason}" not in page] == []
