@@ -1,5 +1,6 @@
 """Connections to the Redis server that the settings name, or that Sentinel says is the master."""
 
+import re
 from typing import Any, Final
 from uuid import uuid4
 
@@ -14,6 +15,8 @@ from stoker_config.settings import Settings
 # Seconds without an answer after which a connection counts as lost: else a path that drops packets
 # without a word would hold a heartbeat until the kernel gives up, a quarter of an hour later.
 ANSWER_SECONDS: Final = 30.0
+# The oldest Redis that has all the commands, such as BLMOVE.
+OLDEST: Final = (6, 2)
 
 
 def connect(settings: Settings, *, patient: bool = False) -> Any:
@@ -100,22 +103,28 @@ def options_of(client: Any) -> dict[str, Any]:
     }
 
 
-def refuse_cluster(client: Any, name: str = "redis_url") -> None:
-    """Refuse a Redis Cluster, whose nodes each hold a part of the keys.
+def refuse_unfit(client: Any, name: str = "redis_url") -> None:
+    """Refuse a Redis Cluster, whose nodes each hold a part of the keys, and too old a server.
 
     Args:
         client: A redis-py client.
         name: The setting that names its server.
 
     Raises:
-        ValueError: The server is a node of a cluster.
+        ValueError: The server is a node of a cluster, or older than `OLDEST`.
         redis.ConnectionError: The server cannot be reached.
     """
     try:
-        enabled = client.info("cluster").get("cluster_enabled")
+        info = client.info()
     except redis.ResponseError:  # a user who may not ask
         return
-    if enabled:
+    version = str(info.get("redis_version", ""))
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
+        raise ValueError(
+            f"{name} names a Redis {version}, and Stoker needs {OLDEST[0]}.{OLDEST[1]} or newer"
+        )
+    if info.get("cluster_enabled"):
         raise ValueError(
             f"{name} names a node of a Redis Cluster, which Stoker does not support: a batch is "
             "taken, stored and acknowledged in single steps over keys that a cluster spreads over "

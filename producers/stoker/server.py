@@ -214,8 +214,8 @@ def _make_app(settings: Settings) -> Any:
 
 
 def _connect(settings: Settings, name: str = "redis_url") -> Any:
-    from stoker_config.servers import connect, refuse_cluster
+    from stoker_config.servers import connect, refuse_unfit
 
     client = connect(settings)
-    refuse_cluster(client, name)
+    refuse_unfit(client, name)
     return client

@@ -237,6 +237,28 @@ def test_a_claim_whose_answer_is_lost_goes_back_before_the_next_claim(
     assert [body[1]["inputs"] for body in bodies] == [f"job {at}" for at in range(5)]
 
 
+def test_the_queues_of_one_worker_take_turns(server: Any, redis_url: str) -> None:
+    for queue in ("a", "b"):
+        for _ in range(100):
+            properties = {"delivery_info": {}, "delivery_tag": ""}
+            message = {"body": "", "headers": {"queue": queue}, "properties": properties}
+            server.lpush(queue, json.dumps(message))
+    url = f"{ALIAS}+socket://{redis_url.removeprefix('unix://')}"
+    options = {"queue_order_strategy": "priority", "claim_limit": 20}
+    taken: list[str] = []
+    with Connection(url, transport_options=options) as connection:
+        channel = connection.channel()
+        for queue in ("a", "b"):
+            channel.basic_consume(
+                queue, False, lambda each: taken.append(each.headers["queue"]), queue
+            )
+        while len(taken) < 80:
+            connection.drain_events(timeout=5)
+
+    # Each takes eighteen of a claim of twenty when it is the first.
+    assert abs(taken.count("a") - taken.count("b")) < 20
+
+
 def test_a_worker_that_is_told_to_end_while_its_server_is_away_ends(
     tmp_path: Path,
 ) -> None:

@@ -10,7 +10,7 @@ import redis.asyncio.retry
 import redis.retry
 from redis.backoff import NoBackoff
 
-from stoker_config.servers import connect, connect_async, options_of
+from stoker_config.servers import connect, connect_async, options_of, refuse_unfit
 from stoker_config.settings import Settings
 
 
@@ -46,3 +46,15 @@ def once(client: Any) -> dict[str, Any]:
     """Give the options of a client's connections that do not try again."""
     retry = redis.retry.Retry if isinstance(client, redis.Redis) else redis.asyncio.retry.Retry
     return {**options_of(client), "retry": retry(NoBackoff(), 0)}
+
+
+class Old:
+    """What an old server tells of itself; none runs here."""
+
+    def info(self) -> dict[str, Any]:
+        return {"redis_version": "6.0.16"}
+
+
+def test_a_server_that_is_too_old_is_refused_by_its_version() -> None:
+    with pytest.raises(ValueError, match=r"names a Redis 6\.0\.16, and Stoker needs 6\.2 or newer"):
+        refuse_unfit(Old())

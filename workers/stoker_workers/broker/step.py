@@ -14,7 +14,7 @@ from celery.exceptions import ImproperlyConfigured
 
 from stoker_config import keys
 from stoker_config.clock import ServerClock
-from stoker_config.servers import connect, refuse_cluster, refuse_one_for_two
+from stoker_config.servers import connect, refuse_one_for_two, refuse_unfit
 from stoker_config.serving import Registry, Serving
 from stoker_config.settings import Settings
 from stoker_tasks.errors import StokerError
@@ -89,10 +89,10 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             self.client = connect(settings, patient=True)
             self.quick = connect(settings)
             try:
-                refuse_cluster(self.quick)
+                refuse_unfit(self.quick)
                 if settings.apart:
                     with connect(settings.of_results) as results:
-                        refuse_cluster(results, "result_url")
+                        refuse_unfit(results, "result_url")
                         refuse_one_for_two(self.quick, results)
             except ValueError as error:
                 logger.critical("the worker cannot start: %s", error)

@@ -279,6 +279,9 @@ class Channel(stock.Channel):
 
     def _lists(self) -> list[tuple[str, str]]:
         queues = self._queue_cycle.consume(len(self.active_queues))
+        # Within a priority each claim begins with another queue: the first takes the most.
+        first = self._claims % max(1, len(queues))
+        queues = [*queues[first:], *queues[:first]]
         return [
             (self._q_for_pri(queue, step), queue)
             for step in self.priority_steps
