@@ -181,11 +181,14 @@ class Webhooks:
         Args:
             job: The job.
         """
-        over = [event.id for event in self._told(job) if event.state != "pending"]
+        told = list(self._told(job))
+        over = [event.id for event in told if event.state != "pending"]
         if over:
             # No transaction, which a server without memory would refuse.
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.delete(*map(keys.event, over), *map(keys.attempts, over))
+                if len(over) == len(told):
+                    pipe.delete(keys.told_output(job))
                 pipe.zrem(keys.DELIVERED, *over)
                 pipe.zrem(keys.DEAD_EVENTS, *over)
                 pipe.execute()

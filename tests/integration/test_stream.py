@@ -243,7 +243,7 @@ def test_a_text_begins_anew_when_its_worker_dies(redis_url: str, tmp_path: Path)
 
 
 def test_a_webhook_is_told_of_new_text_in_signed_events(
-    module_redis: str, module_client: Client, module_worker: Any, tmp_path: Path
+    module_redis: str, module_client: Client, module_worker: Any, server: Any, tmp_path: Path
 ) -> None:
     secret = new_secret()
     with receiver() as here, courier(module_redis, tmp_path, webhook_secret=secret):
@@ -274,6 +274,7 @@ def test_a_webhook_is_told_of_new_text_in_signed_events(
     assert joined(handle.stream()) == output
     handle.delete()
     assert module_client.webhooks.list(job=handle.id) == []
+    assert not server.exists(keys.told_output(handle.id))
 
 
 # -- who may write ---------------------------------------------------------------------------------

@@ -73,12 +73,13 @@ class GrowingText:
             return
         known = self._decode(self._tokens[self._first : self._read])
         more = self._decode(self._tokens[self._first : count])
+        new = more[len(known) :]
         if self._cleans:
-            # All of it is decoded each time, but for the word that may still change.
-            words = more.rsplit(maxsplit=1)
+            # All of it is decoded each time, and the word that may still change is left out.
+            words = new.rsplit(maxsplit=1)
             self._text = words[0] if len(words) > 1 else ""
-        elif len(more) > len(known) and not more.endswith(_INCOMPLETE):
-            self._text += more[len(known) :]
+        elif new and not new.endswith(_INCOMPLETE):
+            self._text += new
             self._first, self._read = self._read, count
 
 
