@@ -38,8 +38,6 @@ class JobStrategy:
         self._request = create_request_cls(
             PrivateRequest, task, consumer.pool, consumer.hostname, self._eventer, app=app
         )
-        limited = not consumer.disable_rate_limits and consumer.task_buckets[task.name]
-        self._quick = not limited
 
     def __call__(self, message: Any, *args: Any) -> Any:
         """Take a message in, Celery's way."""
@@ -56,11 +54,12 @@ class JobStrategy:
         """
         headers, consumer = message.headers, self._consumer
         if (
-            not self._quick
-            or headers.get("eta") is not None
+            headers.get("eta") is not None
             or headers.get("expires") is not None
             or headers["id"] in state.revoked
             or signals.task_received.receivers
+            # An operator may set a limit at any time.
+            or (consumer.task_buckets[self._task.name] and not consumer.disable_rate_limits)
             # After a lost connection Celery restores its prefetch count by the promises.
             or (consumer.restart_count and not consumer._maximum_prefetch_restored)
             or getattr(message.channel, "ledger", None) is None

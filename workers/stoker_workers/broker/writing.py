@@ -22,8 +22,13 @@ class QuickBackend(RedisBackend):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Whether results say nothing of their jobs, and their times are in UTC.
-        self.plain = not self.app.conf.result_extended and str(self.app.timezone) == "UTC"
+        # Whether results are JSON and say nothing of their jobs, and their times are in UTC.
+        self.plain = (
+            self.serializer == "json"
+            and not self.compression
+            and not self.app.conf.result_extended
+            and str(self.app.timezone) == "UTC"
+        )
 
     def get_key_for_task(self, task_id: Any, key: Any = "") -> Any:
         """Name a result's key."""
