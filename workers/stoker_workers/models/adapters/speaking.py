@@ -94,7 +94,7 @@ class Speaker(Adapter):
     def _forward(self, chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
         batch = self._to_device(stack([each.features["inputs"] for each in chunks], self._fill))
         try:
-            with watching(self._steppers(), self._ended), refusing_settings():
+            with watching(self._steppers(), self._ended):
                 made = self._speak(batch, chunks[0].features["parameters"], len(chunks))
         except Halted:
             return [{} for _ in chunks]
@@ -108,7 +108,9 @@ class Speaker(Adapter):
         self, batch: Mapping[str, torch.Tensor], parameters: Mapping[str, Any], rows: int
     ) -> Sequence[Any]:
         """Give for each row what the pipeline's `postprocess` reads."""
-        return _rows_of(self._pipeline._forward(batch, **parameters), rows)
+        with refusing_settings():
+            made = self._pipeline._forward(batch, **parameters)
+        return _rows_of(made, rows)
 
     def _finish(self, rows: list[dict[str, Any]], job: Job, parameters: Mapping[str, Any]) -> Any:
         made = self._pipeline.postprocess(rows[0]["made"])
@@ -157,7 +159,8 @@ class SpectrogramSpeaker(Speaker):
         wanted = {**parameters["forward_params"], **parameters["generate_kwargs"]}
         wanted.pop(_VOICE, None)
         settings = self._pipeline._prepare_generate_kwargs(wanted, return_output_lengths=True)
-        made, lengths = self._model.generate(**batch, **settings)
+        with refusing_settings():
+            made, lengths = self._model.generate(**batch, **settings)
         # One by one: the vocoder's convolutions would hear the padding too.
         return [
             self._pipeline.vocoder(one[:length]) for one, length in zip(made, lengths, strict=True)
