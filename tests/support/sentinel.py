@@ -55,18 +55,12 @@ class Watched:
         with redis.Redis(port=self.port, password=PASSWORD) as sentinel:
             return int(sentinel.sentinel_master(MASTER)["port"])
 
-    def kill_master(self) -> int:
-        """Kill the master, wait until the replica has its place, and give the dead one's port."""
+    def kill_master(self) -> None:
+        """Kill the master, and wait until the replica has its place."""
         port = self.master()
         self.servers[port].kill()
         self.servers[port].wait()
         until(lambda: self.master() != port, 30)
-        return port
-
-    def revive(self, port: int) -> None:
-        """Start a dead server again, as the replica of the other one."""
-        self.start(port, "--replicaof", f"127.0.0.1 {self.master()}")
-        self.wait_for_replica()
 
     def start(self, port: int, *options: str) -> None:
         """Start a server."""

@@ -48,7 +48,7 @@ class JobConsumer(Consumer):
         """Connect to the broker; what `inspect stats` tells of it bears no password."""
         connection = super().connect()
         told = connection.info
-        connection.info = lambda: {**told(), "hostname": maybe_sanitize_url(connection.hostname)}
+        connection.info = lambda: _without_secrets(told())
         return connection
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
@@ -121,6 +121,19 @@ class JobConsumer(Consumer):
         except Exception as fault:  # noqa: BLE001 - its errbacks or its chord make no sense
             log_fault(logger, "a refused message's errbacks or chord failed", fault)
             backend.mark_as_failure(job_id, error)
+
+
+def _without_secrets(told: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what only a connection needs to know: passwords of servers and of sentinels."""
+    options = told.get("transport_options") or {}
+    return {
+        **told,
+        "hostname": maybe_sanitize_url(told["hostname"] or ""),
+        "alternates": [maybe_sanitize_url(each) for each in told.get("alternates") or ()],
+        "transport_options": {
+            name: value for name, value in options.items() if name != "sentinel_kwargs"
+        },
+    }
 
 
 def _check(message: Any) -> bool:
