@@ -115,6 +115,7 @@ def test_a_canceled_job_whose_worker_died_is_not_queued_again(
     assert status.waiting_for is None
 
 
+@pytest.mark.own_transport("a queue that has filled the server's memory is worked off")
 def test_a_full_server_is_worked_off_and_results_that_would_fill_it_more_wait(
     client: Client, module_redis: str, module_worker: Worker, stock: Producer
 ) -> None:

@@ -41,7 +41,8 @@ def give_back_marked(requests: Sequence[Any]) -> None:
     Args:
         requests: Celery's records of them.
     """
-    for request in requests:
+    # The last one put back is the first one served.
+    for request in reversed(requests):
         state.task_ready(request)
         try:
             _give_back(request)
