@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from stoker_config import keys
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.result import Failure, Result
+from stoker_tasks.stored import read
 from stoker_tasks.streaming import Piece
 
 _PAGE: Final = 1000
@@ -122,7 +123,17 @@ def pieces(
             for piece in new:
                 after = piece.id
                 yield piece
-    yield from last_look(client.xrange(*Reader(job_id, after, inbox.put).question()), after)
+    # The listener may still tell the old reader of what is read here.
+    seen: list[Heard] = []
+    reader = Reader(job_id, after, seen.append)
+    end, whole = read(client.get(keys.result(job_id))), False
+    while not whole:
+        whole = reader.answer(client.xrange(*reader.question()), end)
+        while seen:
+            new = told(seen.pop(0))
+            if new is None:
+                return
+            yield from new
     raise late(job_id, timeout)
 
 
@@ -137,15 +148,6 @@ def told(heard: Heard) -> Sequence[Piece] | None:
     if isinstance(heard, Failure):
         raise heard.to_error()
     return heard if isinstance(heard, Sequence) else None
-
-
-def last_look(entries: Sequence[Any], after: str | None) -> list[Piece]:
-    """Give the pieces that nobody has told of yet when time runs out."""
-    begun = after is not None
-    return [
-        Piece.of(entry_id, fields, begun=begun or at > 0)
-        for at, (entry_id, fields) in enumerate(entries)
-    ]
 
 
 def late(job_id: str, timeout: float | None) -> TimeoutError:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from stoker import (
     Piece,
     RetryAnswer,
     State,
+    Success,
     Summarization,
     TextClassification,
     TextGeneration,
@@ -27,6 +29,7 @@ from stoker import (
     errors,
 )
 from stoker_config import keys
+from stoker_tasks.result import Timing
 from stoker_tasks.signature import new_secret
 from stoker_workers.broker.streaming import Streams
 from stoker_workers.engine.delivery import Delivery, Part, Said
@@ -141,6 +144,53 @@ def test_a_reader_ends_as_its_job_does(module_client: Client) -> None:
         assert {piece.attempt for piece in failed.stream(timeout=SECONDS)} <= {2}
     with pytest.raises(errors.InvalidInput, match="takes the id of a piece"):
         list(failed.stream(after="yesterday"))
+
+
+def read_at_once(url: str, job: str, asynchronous: bool) -> Iterator[Piece]:
+    """Read what is there, and wait for nothing."""
+    if not asynchronous:
+        with Client(url) as client:
+            yield from client.stream(job, timeout=0)
+        return
+    with asyncio.Runner() as runner:
+        waiting = AsyncClient(url)
+        pieces = waiting.stream(job, timeout=0)
+
+        async def following() -> Piece:
+            return await anext(pieces)
+
+        try:
+            while True:
+                yield runner.run(following())
+        except StopAsyncIteration:
+            pass
+        finally:
+            runner.run(waiting.close())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["blocking", "asyncio"])
+def test_who_has_no_time_reads_what_is_there(
+    module_redis: str, server: Any, asynchronous: bool
+) -> None:
+    well = Success(output=[], task="text-generation", model="m", timing=Timing())
+    succeeded = {"status": "SUCCESS", "result": well.model_dump(mode="json")}
+    revoked = {"status": "REVOKED", "result": {"exc_message": ["canceled"]}}
+    job = f"at-once-{asynchronous}"
+    with server.pipeline() as pipe:
+        for at in range(2500):
+            pipe.xadd(keys.stream(job), {"attempt": 1, "at": at, "text": "."})
+        pipe.execute()
+
+    for stored, ends in ((None, TimeoutError), (revoked, errors.Canceled), (succeeded, None)):
+        if stored is not None:
+            server.set(keys.result(job), json.dumps(stored))
+        reading = read_at_once(module_redis, job, asynchronous)
+        assert len(list(islice(reading, 2500))) == 2500
+        if ends is None:
+            assert list(reading) == []
+        else:
+            with pytest.raises(ends):
+                next(reading)
 
 
 @pytest.mark.usefixtures("module_worker")

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from stoker.following import Ear, Heard, Reader, last_look, late, told
+from stoker.following import Ear, Heard, Reader, late, told
+from stoker_config import keys
+from stoker_tasks.stored import read
 from stoker_tasks.streaming import Piece
 
 
@@ -33,7 +35,15 @@ async def pieces(
             for piece in new:
                 after = piece.id
                 yield piece
-    entries = await client.xrange(*Reader(job_id, after, inbox.put_nowait).question())
-    for piece in last_look(entries, after):
-        yield piece
+    seen: list[Heard] = []
+    reader = Reader(job_id, after, seen.append)
+    end, whole = read(await client.get(keys.result(job_id))), False
+    while not whole:
+        whole = reader.answer(await client.xrange(*reader.question()), end)
+        while seen:
+            new = told(seen.pop(0))
+            if new is None:
+                return
+            for piece in new:
+                yield piece
     raise late(job_id, timeout)
