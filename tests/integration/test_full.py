@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,8 +22,11 @@ from stoker import (
 )
 from stoker_config import keys
 from stoker_config.settings import Settings
+from stoker_workers.app import make_worker_app
+from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.ledger import Ledger, Return
 from tests.support import redis_server, valkey_server
+from tests.support.until import until
 
 JOB = TextClassification(inputs="x", idempotency_key="k")
 
@@ -126,3 +130,31 @@ def test_leases_are_renewed_and_given_back(url: str, server: Any) -> None:
     assert (tag, at > 1) == (b"w.1", True)
     assert server.lrange("q", 0, -1) == [b"again"]
     assert server.get(keys.deaths("job")) == b"1"
+
+
+def test_a_large_result_holds_no_small_one_of_its_bunch_back(url: str, server: Any) -> None:
+    jobs = [f"job{at}" for at in range(6)]
+    tags = {job: f"w.{job}" for job in jobs}
+    server.zadd(keys.HELD, dict.fromkeys(tags.values(), 1))
+    server.hset(keys.HELD_MESSAGES, mapping=dict.fromkeys(tags.values(), "m" * 2000))
+
+    def stored() -> list[bool]:
+        return [bool(server.exists(keys.result(job))) for job in jobs]
+
+    with make_worker_app(Settings.model_validate({"redis_url": url})) as app:
+
+        def store() -> None:
+            with app.backend.collect(Deliveries(tags=tags)):
+                for at, job in enumerate(jobs):
+                    app.backend.store_result(job, "x" * (20_000 if at in (0, 3) else 1), "SUCCESS")
+
+        with ThreadPoolExecutor(1) as threads:
+            with full(server):
+                storing = threads.submit(store)
+                until(lambda: any(stored()))
+                until(lambda: server.zcard(keys.HELD) == 2)
+                assert stored() == [at not in (0, 3) for at in range(6)]
+                assert not storing.done()
+            storing.result(30)
+    assert all(stored())
+    assert not server.exists(keys.HELD, keys.HELD_MESSAGES)

@@ -117,9 +117,12 @@ class CollectingBackend(QuickBackend):
             yield results
         finally:
             self._thread.results = self._thread.keep = None
+        refused: list[Stored] = []
         for call in _calls(list(results.values())):
             # Storing is fenced, so it may be repeated until the server is back.
-            self.ensure(self._store_all, (call, deliveries), max_retries=None)
+            refused += self.ensure(self._store_or_refuse, (call, deliveries), max_retries=None)
+        if refused:
+            self.ensure(self._store_singly, (refused, deliveries), max_retries=None)
 
     @contextmanager
     def keeping(self, keep: Mapping[str, int]) -> Iterator[None]:
@@ -279,6 +282,31 @@ class CollectingBackend(QuickBackend):
         """Say how long a job's result is kept; 0 for ever."""
         keep: Mapping[str, int] = getattr(self._thread, "keep", None) or {}
         return keep.get(job_id) or int(usual or 0)
+
+    def _store_or_refuse(self, results: list[Stored], deliveries: Deliveries) -> list[Stored]:
+        """Store results together; give them back if the server has no memory for all of them."""
+        try:
+            self._store_all(results, deliveries)
+        except redis.OutOfMemoryError:
+            return results
+        return []
+
+    def _store_singly(self, results: list[Stored], deliveries: Deliveries) -> None:
+        """Store those for which the server has memory, and take them off the list.
+
+        Raises:
+            redis.OutOfMemoryError: Some are left: larger than the messages that go.
+        """
+        refusal = None
+        for each in tuple(results):
+            try:
+                self._store_all([each], deliveries)
+            except redis.OutOfMemoryError as error:
+                refusal = error
+            else:
+                results.remove(each)
+        if refusal is not None:
+            raise refusal
 
     def _store_all(self, results: list[Stored], deliveries: Deliveries) -> None:
         told = [
