@@ -227,7 +227,7 @@ def test_every_other_batch_is_seeded_by_the_row_whose_time_runs_out_next() -> No
     waiting = [work([1]) for _ in range(6)]
     for made, seconds in ((waiting[4], 50), (waiting[5], 20)):
         job = TextClassification(inputs="x", queue_timeout=seconds)
-        made.clocks = Clocks.of(job, submitted=0.0, now=0.0)
+        made.clocks = Clocks.of(job, submitted=0.0, now=lambda: 0.0)
     for made in waiting:
         batcher.add(made)
 
@@ -239,7 +239,7 @@ def test_every_other_batch_is_seeded_by_the_row_whose_time_runs_out_next() -> No
 def test_a_time_that_runs_out_lends_no_priority() -> None:
     batcher = Batcher(lambda _: Budget(tokens=1, rows=1))
     first, second, low = work([1]), work([1]), work([1], priority=6)
-    low.clocks = Clocks.of(TextClassification(inputs="x", queue_timeout=1), 0.0, 0.0)
+    low.clocks = Clocks.of(TextClassification(inputs="x", queue_timeout=1), 0.0, lambda: 0.0)
     for made in (first, second, low):
         batcher.add(made)
 

@@ -31,7 +31,7 @@ from stoker_workers.engine.delivery import Delivery, Outcome
 
 TASK = "stoker.text_classification"
 # What no two runs of a job have in common.
-OWN = re.compile(r'("(?:date_done|finished_at|expires_at|queued_at|task_id)": )("[^"]*"|[\d.]+)')
+OWN = re.compile(r'("(?:date_done|finished_at|expires_at|queued_at|task_id)": ?)("[^"]*"|[\d.]+)')
 
 
 def success(output: Any = "ü", **fields: Any) -> Success:

@@ -26,6 +26,8 @@ from stoker_workers.engine.faults import log_fault
 
 logger = logging.getLogger(__name__)
 
+# What a message's body is made of: positional arguments, keyword arguments, and links.
+_BODIES: Final = frozenset({(list, dict, dict), (list, dict, type(None))})
 # What a log line shows of a name that a producer made up.
 _SHOWN: Final = 80
 
@@ -155,8 +157,7 @@ def _check(message: Any) -> bool:
     except (ContentDisallowed, DecodeError) as error:
         raise _unreadable(message, error) from None
     parts = tuple(body) if isinstance(body, list | tuple) else ()
-    types = tuple(map(type, parts))
-    if types not in {(list, dict, dict), (list, dict, type(None))}:
+    if tuple(map(type, parts)) not in _BODIES:
         raise InvalidInput("the message's body is not Celery's: a list of args, kwargs, options")
     return True
 

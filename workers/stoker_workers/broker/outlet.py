@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -353,11 +353,18 @@ def _run_tracer(request: Any, result: Outcome) -> tuple[int, Any, float]:
 
 
 def _note_started(deliveries: Sequence[Delivery], now: float) -> None:
+    pid = os.getpid()
     for delivery in deliveries:
         request = delivery.handle
-        request.worker_pid, request.time_start = os.getpid(), now
-        state.task_accepted(request)
+        request.worker_pid, request.time_start = pid, now
+        state.task_accepted(request, add_to_total_count=_count)
         request.send_event("task-started")
+
+
+def _count(names: Mapping[str, int]) -> None:
+    """Count tasks as Celery does, whose `Counter.update` finds out first what it was given."""
+    for name, number in names.items():
+        state.total_count[name] += number
 
 
 def _conclude(ended: Sequence[tuple[Any, tuple[int, Any, float]]]) -> None:

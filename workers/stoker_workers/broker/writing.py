@@ -5,7 +5,6 @@ a job's success is the same JSON, with less white space in it.
 """
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -42,7 +41,7 @@ class QuickBackend(RedisBackend):
             try:
                 if isinstance(data, dict) and isinstance(data.get("result"), Returned):
                     rest = {name: data[name] for name in data if name not in _RESULT}
-                    return written(data["result"], rest)
+                    return written(data["result"], _dumps_tight(rest))
                 return _dumps(data)
             except (TypeError, ValueError):
                 pass
@@ -80,12 +79,12 @@ def _as_json(value: Any) -> Any:
     return write()
 
 
-def written(returned: Returned, rest: Mapping[str, Any]) -> str:
+def written(returned: Returned, rest: str) -> str:
     """Write what is stored of a success, without making plain values of its result first.
 
     Args:
         returned: The result.
-        rest: What else is stored, at least one thing.
+        rest: What else is stored, as JSON: an object of at least one thing.
 
     Raises:
         ValueError: The result is not JSON.
@@ -94,8 +93,9 @@ def written(returned: Returned, rest: Mapping[str, Any]) -> str:
         result = returned.to_text()
     except ValueError:
         result = _dumps(returned)  # halves of surrogate pairs
-    return f'{{"status": "SUCCESS", "result": {result}, {_dumps(rest)[1:]}'
+    return f'{{"status": "SUCCESS", "result": {result}, {rest[1:]}'
 
 
 # Made once: `json.dumps` makes an encoder for each value.
 _dumps: Final = json.JSONEncoder(default=_as_json).encode
+_dumps_tight: Final = json.JSONEncoder(default=_as_json, separators=(",", ":")).encode

@@ -1,6 +1,7 @@
 """The three clocks of a job: how long it may wait, how long it may run, and when it is too late."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf
@@ -24,17 +25,17 @@ class Clocks:
     job: Job
 
     @classmethod
-    def of(cls, job: Job, submitted: float, now: float) -> "Clocks | None":
+    def of(cls, job: Job, submitted: float, now: Callable[[], float]) -> "Clocks | None":
         """Wind the clocks of a job that a worker has taken; None if it has none.
 
         Args:
             job: The job.
             submitted: When it was submitted, in seconds since the epoch.
-            now: The time now, by the same clock.
+            now: Tells the time by the same clock.
         """
         if job.queue_timeout is None and job.run_timeout is None and job.deadline is None:
             return None
-        here = time.monotonic() - now
+        here = time.monotonic() - now()
         return cls(
             inf if job.queue_timeout is None else here + submitted + job.queue_timeout,
             inf if job.deadline is None else here + job.deadline.timestamp(),

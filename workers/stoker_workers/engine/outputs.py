@@ -86,12 +86,19 @@ class Outputs:
 
 def _at_most(value: Any) -> int:
     """Give a number of bytes that a value's JSON does not pass, without making it."""
-    if isinstance(value, str):
-        return len(value) * _BYTES_A_CHARACTER + 4
-    if isinstance(value, dict):
-        return 4 + sum(_at_most(name) + _at_most(each) for name, each in value.items())
-    if isinstance(value, list):
-        if set(map(type, value)) <= _NUMBERS:
-            return 4 + len(value) * _BYTES_A_NUMBER
-        return 4 + sum(map(_at_most, value))
-    return _BYTES_A_NUMBER
+    size, parts = 0, [value]
+    for part in parts:  # which grow meanwhile
+        if isinstance(part, str):
+            size += 4 + len(part) * _BYTES_A_CHARACTER
+        elif isinstance(part, dict):
+            size += 4
+            parts.extend(part)
+            parts.extend(part.values())
+        elif not isinstance(part, list):
+            size += _BYTES_A_NUMBER
+        elif set(map(type, part)) <= _NUMBERS:
+            size += 4 + len(part) * _BYTES_A_NUMBER
+        else:
+            size += 4
+            parts.extend(part)
+    return size

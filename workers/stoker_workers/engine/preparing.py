@@ -48,6 +48,9 @@ class Gathered:
     answer: Output | None = None
 
 
+_NOTHING: Final = Gathered({})
+
+
 class Models(Protocol):
     """Where the engine gets warm models."""
 
@@ -134,11 +137,14 @@ class Preparing:
             finally:
                 self._let_go(work)
             return
-        gather = partial(self._gather, work, work.job, work.key, work.model)
         place = self._inputs.place(work.job)
         if place is None and not work.job.cache:
-            self._prepare(work, gather())
+            # It may have waited for its model.
+            if late := work.late():
+                raise late
+            self._prepare(work, _NOTHING)
         else:
+            gather = partial(self._gather, work, work.job, work.key, work.model)
             self._await(work, Errand(place or STORE, gather))
 
     def _read(self, work: Work) -> bool:
@@ -160,7 +166,7 @@ class Preparing:
             finally:
                 self._let_go(work)
         work.job = read_job(delivery.celery_task, args, kwargs)
-        work.clocks = Clocks.of(work.job, delivery.submitted, self._outlet.now())
+        work.clocks = Clocks.of(work.job, delivery.submitted, self._outlet.now)
         if late := work.late():
             raise late
         work.keep = self._retention.checked(work.job.retention)
@@ -185,7 +191,7 @@ class Preparing:
             self._fetching.release()
 
     def _gather(self, work: Work, job: Job, key: ModelKey, model: WarmModel) -> Gathered:
-        """Read what a job needs beside its message; in another thread where that may be slow."""
+        """Read what a job needs beside its message; in another thread, since that may be slow."""
         # It may have waited long for others of its host, and is not worth the fetching any more.
         if late := work.late():
             raise late

@@ -31,7 +31,7 @@ class Budget:
     overhead: int = 16
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen, which would take twice as long to make
 class Row:
     """One chunk of one job, waiting for the device.
 
