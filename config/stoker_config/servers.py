@@ -19,7 +19,7 @@ ANSWER_SECONDS: Final = 30.0
 OLDEST: Final = (6, 2)
 
 
-def connect(settings: Settings, *, patient: bool = False) -> Any:
+def connect(settings: Settings, *, patient: bool = False, when_full: bool = True) -> Any:
     """Open a client with a pool of its own.
 
     Args:
@@ -27,6 +27,7 @@ def connect(settings: Settings, *, patient: bool = False) -> Any:
         patient: Repeat a command for as long as the server is away or out of memory, rather than
             fail: for what may be repeated without harm, by a process that could not go on without
             the answer.
+        when_full: Whether to be patient with a server that is out of memory as well.
 
     Returns:
         A redis-py client whose replies are bytes. Nothing is sent until it is used.
@@ -34,7 +35,7 @@ def connect(settings: Settings, *, patient: bool = False) -> Any:
     options = _options(settings)
     if patient:
         options["retry"] = Retry(ExponentialBackoff(cap=2.0, base=0.05), -1)
-        options["retry_on_error"] = [redis.OutOfMemoryError]
+        options["retry_on_error"] = [redis.OutOfMemoryError] if when_full else []
     if settings.sentinels is not None:
         return _master(settings, options)
     return redis.Redis.from_url(settings.redis, **options)

@@ -75,9 +75,9 @@ class Told:
     def started(self, deliveries: Sequence[Delivery]) -> None:
         self.begun += [each.id for each in deliveries]
 
-    def said(self, said: Sequence[Said]) -> Sequence[str]:
+    def said(self, said: Sequence[Said]) -> Sequence[Delivery]:
         self.parts += said
-        return [each.delivery.id for each in said if each.delivery.id in self.lost]
+        return [each.delivery for each in said if each.delivery.id in self.lost]
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         if self.broken:

@@ -186,6 +186,19 @@ def test_characters_come_whole() -> None:
     assert [*dict.fromkeys(told)] == ["a", "aé", "aé ", "aé 字", "aé 字🙂", "aé 字🙂\n"]
 
 
+def test_who_cleans_nothing_waits_for_no_space() -> None:
+    tokenizer = tokens.chat()
+    text = "字字字字"
+    asked = {"clean_up_tokenization_spaces": True}
+
+    assert [*dict.fromkeys(grown(tokenizer, text, **asked))] == ["", "字", "字字", "字字字", text]
+    spaced = tokenizer.encode("a .")
+    assert decoder(tokenizer, asked)(spaced) == "a ."
+    tokenizer.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = True
+    assert decoder(tokenizer, asked)(spaced) == "a."
+    assert cleans(tokenizer, asked)
+
+
 def test_words_come_whole_where_a_tokenizer_takes_spaces_away() -> None:
     tokenizer = tokens.words()
     text = "the fox jumps . it is lovely , was it not ?"

@@ -1,16 +1,23 @@
 """Texts are handed on while their jobs run, whole in the end, and for those that asked only."""
 
+import logging
 import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from stoker_tasks.result import Success
-from stoker_workers.engine.delivery import Delivery, Said
+from stoker_tasks.wire import make_job
+from stoker_workers.engine.delivery import Delivery, Said, Work
 from stoker_workers.engine.flow import Flow
-from stoker_workers.engine.telling import _Cursor
-from stoker_workers.engine.window import Budget
+from stoker_workers.engine.lending import Entry
+from stoker_workers.engine.model import Chunk, ModelKey, WarmModel
+from stoker_workers.engine.telling import Telling, _Cursor
+from stoker_workers.engine.window import Budget, Row
 from tests.doubles.model import FakeModel, FakeModels
 from tests.doubles.store import payloads
 from tests.support.until import until
@@ -95,6 +102,124 @@ def test_a_canceled_jobs_text_ends_at_once() -> None:
     assert text_of(told.parts, stays) == f"{stays} and on"
 
 
+@dataclass
+class Lending(FakeModels):
+    """Lends its model as the warm ones are lent."""
+
+    entry: Entry = field(default_factory=lambda: Entry(model=FakeModel()))
+
+    def get(self, key: ModelKey) -> "Future[WarmModel]":
+        future: Future[WarmModel] = Future()
+        future.set_result(self.entry.lend(lambda: None))
+        return future
+
+
+def test_a_canceled_job_that_was_followed_lets_go_of_its_model() -> None:
+    told, models = Told(), Lending()
+    with running(told, models) as flow:
+        flow.accept(asking("x-and-more steps=5", stream=True))
+        until(lambda: bool(told.parts))
+        assert models.entry.in_use(time.monotonic())
+        told.withdrawn.add("x-and-more steps=5")
+        until(lambda: bool(told.gone))
+        told.parts.clear()
+        until(lambda: not models.entry.in_use(time.monotonic()))
+
+
+class Barred(Told):
+    """Takes no text while it is barred, or none of one kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bars = {"piece", "event"}
+        self.refused = 0
+
+    def said(self, said: Sequence[Said]) -> Sequence[Delivery]:
+        if any(getattr(each, kind) for each in said for kind in self.bars):
+            self.refused += 1
+            raise MemoryError("no room")
+        return super().said(said)
+
+
+def test_what_could_not_be_handed_on_comes_with_the_next_piece(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told, words = Barred(), "a-text-of-some-length steps=1.2"
+    wanted = {"url": "https://example.com/", "events": ["job.output"]}
+    flow = Flow(FakeModels(), payloads(), told, lambda _: Budget(tokens=1024), output_interval=0.1)
+    flow.start()
+    told.bars = set()
+    with caplog.at_level(logging.ERROR):
+        flow.accept(asking(words, stream=True, webhook=wanted))
+        until(lambda: len(told.parts) >= 3)
+        told.bars = {"piece", "event"}
+        until(lambda: told.refused >= 4)
+        told.bars = set()
+        until(lambda: bool(told.outcomes))
+    assert flow.stop(10)
+
+    for kind in ("piece", "event"):
+        parts = [part for said in told.parts if (part := getattr(said, kind))]
+        assert "".join(part.text for part in parts) == f"{words} and on"
+        assert [part.number for part in parts] == list(range(len(parts)))
+    # Once for the stream, and once for the webhook.
+    assert caplog.text.count("texts cannot be handed on for now") == 2
+    assert "no room" not in caplog.text
+
+
+def test_the_last_piece_brings_all_that_was_missing() -> None:
+    told = Barred()
+    with running(told) as flow:
+        flow.accept(asking("some steps=0.5", stream=True))
+        until(lambda: told.refused >= 2)
+        assert not told.parts
+        with flow._telling._order:
+            told.bars = set()
+            flow._telling._stopping = True  # so that only the last stage tells
+        until(lambda: bool(told.outcomes))
+
+    assert text_of(told.parts, "some steps=0.5") == "some steps=0.5 and on"
+
+
+def test_webhooks_that_cannot_be_told_bar_no_stream() -> None:
+    told = Barred()
+    told.bars = {"event"}
+    wanted = {"url": "https://example.com/", "events": ["job.output"]}
+    with running(told) as flow:
+        flow.accept(asking("some steps=0.3", stream=True, webhook=wanted))
+        until(lambda: bool(told.outcomes))
+
+    assert told.refused
+    assert text_of(told.parts, "some steps=0.3") == "some steps=0.3 and on"
+
+
+def test_a_stale_delivery_does_not_silence_the_new_one_of_its_job() -> None:
+    stale, new = (asking("twice", stream=True) for _ in range(2))
+
+    class Fenced(Told):
+        def said(self, said: Sequence[Said]) -> Sequence[Delivery]:
+            super().said(said)
+            return [each.delivery for each in said if each.delivery is stale]
+
+    told, text = Fenced(), "a"
+    telling = Telling(told, 1.0)
+    job = make_job("text-generation", {"inputs": "twice", "stream": True})
+    works = [Work(each, job=job, outputs=[None]) for each in (stale, new)]
+    rows = [Row(work, 0, Chunk({}, 1), at) for at, work in enumerate(works)]
+    for follow in telling.follow(rows):
+        assert follow is not None
+        follow(lambda: text)
+    telling.start()
+    until(lambda: works[0] not in telling._followed)
+    text = "ab"
+    until(lambda: len([each for each in told.parts if each.delivery is new]) == 2)
+    telling.stop()
+
+    assert [each.piece.text for each in told.parts if each.delivery is new and each.piece] == [
+        *("a", "b")
+    ]
+
+
 def test_a_job_that_is_anothers_by_now_is_told_no_more() -> None:
     told = Told()
     told.lost.add("x steps=0.6")
@@ -155,9 +280,15 @@ def test_no_thread_reads_while_nobody_follows() -> None:
 
 
 def steps(*texts: str, end: str) -> list[tuple[int, str]]:
-    cursor = _Cursor()
-    parts = [cursor.next(text, last=False) for text in texts] + [cursor.next(end, last=True)]
-    return [(part.at, part.text) for part in parts if part is not None]
+    cursor, given = _Cursor(), []
+    for text, last in [*((text, False) for text in texts), (end, True)]:
+        part = cursor.next(text, last=last)
+        # Until it is taken, it is what comes next.
+        assert cursor.next(text, last=last) == part
+        if part is not None:
+            cursor.took(part)
+            given.append((part.at, part.text))
+    return given
 
 
 def test_a_reader_is_given_what_it_lacks() -> None:

@@ -89,8 +89,11 @@ class CeleryOutlet:
         self._count_death = client.register_script(_COUNT_DEATH)
         self._tell = client.register_script(outbox.TELL)
         self._keep_keys = client.register_script(KEEP_ALL)
-        results = connect(settings.of_results, patient=True) if settings.apart else None
-        self._streams = Streams(client, results)
+        # Text that finds no memory waits for its next piece: results must not wait for it.
+        growing = partial(connect, patient=True, when_full=False)
+        self._streams = Streams(
+            growing(settings), growing(settings.of_results) if settings.apart else None
+        )
 
     def now(self) -> float:
         """Give seconds since the epoch by the server's clock."""
@@ -133,7 +136,7 @@ class CeleryOutlet:
             delivery.handle.started_at = now
         self._calls.put(partial(_note_started, deliveries, time.time()))
 
-    def said(self, said: Sequence[Said]) -> Collection[str]:
+    def said(self, said: Sequence[Said]) -> Sequence[Delivery]:
         """Hand on new text of running jobs."""
         return self._streams.said(said)
 

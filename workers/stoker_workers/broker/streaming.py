@@ -16,12 +16,13 @@ _ARGUMENTS: Final = 6
 # Appends pieces to streams and puts events into the outbox, for those who hold the jobs. What is
 # over, canceled or deleted grows no more, and what a later delivery has begun is that one's: on
 # kombu's own transport, too, where no tag tells who holds a job. A text that begins anew replaces
-# what came before.
+# what came before, and a piece that was written already, by a step whose answer was lost, is not
+# written twice. All of it is refused while Redis has no memory: it begins with what takes some.
 # KEYS: the index of held deliveries, then each job's stream.
 # ARGV: for each job its ID, its delivery's tag ('' for a stock one), attempt, seconds to keep the
 # stream, where the piece begins ('' if there is none) and its text; then for each job whose webhook
 # is to be told its number, and the event.
-# Gives the IDs of the jobs that are another's, or nobody's, by now.
+# Gives the numbers of the jobs that are another's, or nobody's, by now.
 _SAY: Final = (
     outbox.EMIT
     + f"""
@@ -38,13 +39,13 @@ for i = 2, #KEYS do
   local at, text = ARGV[from + 5], ARGV[from + 6]
   local ours = tag == '' or redis.call('ZSCORE', KEYS[1], tag)
   if ours then ours = redis.call('EXISTS', RESULT .. id, CANCELED .. id, DELETED .. id) == 0 end
+  local newest = ours and redis.call('XREVRANGE', KEYS[i], '+', '-', 'COUNT', 1)[1]
+  local last = newest and newest[2]
+  if last then ours = tonumber(last[2]) <= tonumber(attempt) end
+  local known = last and last[2] == attempt and last[4] == at and last[6] == text
   if ours then
-    local newest = redis.call('XREVRANGE', KEYS[i], '+', '-', 'COUNT', 1)[1]
-    ours = not newest or tonumber(newest[2][2]) <= tonumber(attempt)
-  end
-  if ours then
-    if at ~= '' then
-      if at == '0' then redis.call('XTRIM', KEYS[i], 'MAXLEN', 0) end
+    if at ~= '' and not known then
+      if at == '0' and newest then redis.call('XTRIM', KEYS[i], 'MAXLEN', 0) end
       redis.call('XADD', KEYS[i], 'MAXLEN', '~', LONGEST, '*',
         'attempt', attempt, 'at', at, 'text', text)
       redis.call('EXPIRE', KEYS[i], keep)
@@ -56,7 +57,7 @@ for i = 2, #KEYS do
       redis.call('SADD', TOLD .. id, ARGV[events[i - 1]])
       redis.call('EXPIRE', TOLD .. id, KEPT)
     end
-  else lost[#lost + 1] = id end
+  else lost[#lost + 1] = i - 1 end
 end
 if told > 0 then wake() end
 return lost
@@ -79,26 +80,27 @@ class Streams:
         self._say = client.register_script(_SAY)
         self._append = results and results.register_script(_SAY)
 
-    def said(self, said: Sequence[Said]) -> list[str]:
+    def said(self, said: Sequence[Said]) -> list[Delivery]:
         """Hand on new text, of all jobs in one step.
 
         Returns:
-            The IDs of jobs that this worker holds no longer, or that are over.
+            The deliveries that this worker holds no longer, or whose jobs are over.
         """
         ledger = ledger_of(said[0].delivery.handle)
         index = None if ledger is None else ledger.index
         if self._append is None:
             return _run(self._say, said, index)
         lost = _run(self._say, [replace(each, piece=None) for each in said], index)
+        gone = set(map(id, lost))
         kept = [
             replace(each, event=None)
             for each in said
-            if each.piece is not None and each.delivery.id not in lost
+            if each.piece is not None and id(each.delivery) not in gone
         ]
         return lost + (_run(self._append, kept, None) if kept else [])
 
 
-def _run(script: Any, said: Sequence[Said], index: str | None) -> list[str]:
+def _run(script: Any, said: Sequence[Said], index: str | None) -> list[Delivery]:
     events = [(number, event) for number, each in enumerate(said, 1) if (event := _event(each))]
     lost = script(
         keys=[index or "", *(keys.stream(each.delivery.id) for each in said)],
@@ -107,7 +109,7 @@ def _run(script: Any, said: Sequence[Said], index: str | None) -> list[str]:
             *(arg for number, event in events for arg in (number, *outbox.fields(event))),
         ],
     )
-    return [each.decode() for each in lost]
+    return [said[number - 1].delivery for number in lost]
 
 
 def _arguments(said: Said, *, held: bool) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """What passes through the stages: a delivery, and what has become of its job so far."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import inf
@@ -97,8 +97,11 @@ class Outlet(Protocol):
     def started(self, deliveries: Sequence[Delivery]) -> None:
         """The first forward pass of these begins now."""
 
-    def said(self, said: Sequence[Said]) -> Collection[str]:
-        """Hand on new text of running jobs; gives the IDs of those that are another's by now."""
+    def said(self, said: Sequence[Said]) -> Sequence[Delivery]:
+        """Hand on new text of running jobs; picks those deliveries that are of no account by now.
+
+        If it raises, nothing counts as handed on.
+        """
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         """Store these outcomes and acknowledge their deliveries, in this order."""

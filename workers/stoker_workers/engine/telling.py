@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -38,9 +38,11 @@ class _Cursor:
         if not last and self.sent.startswith(text):
             return None
         at = len(self.sent) if text.startswith(self.sent) else 0
-        part = Part(number=self.parts, at=at, text=text[at:])
-        self.sent, self.parts = text, self.parts + 1
-        return part
+        return Part(number=self.parts, at=at, text=text[at:])
+
+    def took(self, part: Part) -> None:
+        """Note that the reader has this part: until then it is what comes next."""
+        self.sent, self.parts = self.sent[: part.at] + part.text, part.number + 1
 
 
 @dataclass(slots=True)
@@ -53,18 +55,22 @@ class _Followed:
     event: _Cursor = field(default_factory=_Cursor)
     # When its webhook is told next, in monotonic seconds; never if it is not.
     event_due: float = inf
+    # Whether the last try to read it failed.
+    torn: bool = False
 
-    def said(self, now: float, interval: float, *, last: bool) -> Said | None:
-        """Give what is new of it; None if nothing is."""
-        text = self.read()
-        piece, event = self.piece.next(text, last=last), None
-        if self.event_due < inf and (last or now >= self.event_due):
-            event = self.event.next(text, last=last)
-            if event is not None:
-                self.event_due = now + interval
-        if piece is None and event is None:
-            return None
-        return Said(self.work.delivery, self.work.keep, piece, event)
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """What one reader of one job lacks."""
+
+    followed: _Followed
+    cursor: _Cursor
+    part: Part
+
+    def said(self) -> Said:
+        work, is_piece = self.followed.work, self.cursor is self.followed.piece
+        piece, event = (self.part, None) if is_piece else (None, self.part)
+        return Said(work.delivery, work.keep, piece, event)
 
 
 class Telling:
@@ -79,7 +85,7 @@ class Telling:
     """
 
     def __init__(self, outlet: Outlet, interval: float) -> None:
-        self._outlet = outlet
+        self._pieces, self._events = _Way(outlet), _Way(outlet)
         self._interval = interval
         self._followed: dict[Work, _Followed] = {}
         self._wake = threading.Condition()
@@ -127,13 +133,20 @@ class Telling:
 
     def _run(self) -> None:
         while self._wait():
-            with self._order:
-                with self._wake:
-                    # Canceled and late jobs never come to the last stage with a text.
-                    for work in [each for each in self._followed if each.error]:
-                        del self._followed[work]
-                    followed = list(self._followed.values())
-                self._tell(followed, last=False)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Tell what is new. A method of its own: what it names is not held while none follows.
+
+        A job that is held keeps its model in use.
+        """
+        with self._order:
+            with self._wake:
+                # Canceled and late jobs never come to the last stage with a text.
+                for work in [each for each in self._followed if each.error]:
+                    del self._followed[work]
+                followed = list(self._followed.values())
+            self._tell(followed, last=False)
 
     def _wait(self) -> bool:
         with self._wake:
@@ -143,24 +156,75 @@ class Telling:
 
     def _tell(self, followed: Sequence[_Followed], *, last: bool) -> None:
         """Hand on what is new; a text that cannot be told does its job no harm."""
-        found = [self._said(each, last=last) for each in followed]
-        said = [each for each in found if each is not None]
-        try:
-            lost = set(self._outlet.said(said)) if said else set()
-        except Exception as error:  # noqa: BLE001 - the results tell the texts as well
-            log_fault(logger, "texts could not be handed on", error)
-            return
-        with self._wake:
-            for each in followed:
-                if each.work.delivery.id in lost:
-                    self._followed.pop(each.work, None)
+        texts = [(each, text) for each in followed if (text := self._text(each)) is not None]
+        self._pieces.hand_on(
+            [
+                _New(each, each.piece, part)
+                for each, text in texts
+                if (part := each.piece.next(text, last=last)) is not None
+            ],
+            self._lost,
+        )
+        now, events = time.monotonic(), []
+        for each, text in texts:
+            if each.event_due == inf or (now < each.event_due and not last):
+                continue
+            part = each.event.next(text, last=last)
+            if part is not None:
+                each.event_due = now + self._interval
+                events.append(_New(each, each.event, part))
+        self._events.hand_on(events, self._lost)
 
-    def _said(self, each: _Followed, *, last: bool) -> Said | None:
+    def _text(self, each: _Followed) -> str | None:
         try:
-            return each.said(time.monotonic(), self._interval, last=last)
+            text = each.read()
         except Exception as error:  # noqa: BLE001 - one text harms no other
-            log_fault(logger, "a text could not be read while it grew", error)
+            if not each.torn:
+                log_fault(logger, "a text could not be read while it grew", error)
+            each.torn = True
             return None
+        each.torn = False
+        return text
+
+    def _lost(self, works: Sequence[Work]) -> None:
+        with self._wake:
+            for work in works:
+                self._followed.pop(work, None)
+
+
+class _Way:
+    """The way to one kind of readers, streams or webhooks: one may be barred without the other.
+
+    Args:
+        outlet: Where it leads.
+    """
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._barred = False
+
+    def hand_on(self, new: Sequence[_New], lost: Callable[[Sequence[Work]], None]) -> None:
+        """Hand parts on; what cannot be is a part of what comes next.
+
+        Args:
+            new: The parts.
+            lost: Is told of jobs that are another's by now.
+        """
+        if not new:
+            return
+        try:
+            gone = self._outlet.said([each.said() for each in new])
+        except Exception as error:  # noqa: BLE001 - the results tell the texts as well
+            if not self._barred:
+                log_fault(logger, "texts cannot be handed on for now", error)
+            self._barred = True
+            return
+        self._barred = False
+        for each in new:
+            each.cursor.took(each.part)
+        # By identity: another delivery of the same job may be this worker's too.
+        ids = set(map(id, gone))
+        lost([each.followed.work for each in new if id(each.followed.work.delivery) in ids])
 
 
 def _is_followed(work: Work) -> bool:

@@ -15,6 +15,8 @@ _INCOMPLETE: Final = "\ufffd"
 # How many tokens before the new ones are decoded with them: a tokenizer treats a text's first token
 # in a way of its own, such as leaving out the space before it.
 _BEFORE: Final = 5
+# The attribute of a tokenizer of BPE that is to take spaces away all the same.
+_FORCED: Final = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -99,10 +101,18 @@ def decoder(tokenizer: Any, wanted: Mapping[str, Any]) -> Decode:
 
 
 def cleans(tokenizer: Any, wanted: Mapping[str, Any]) -> bool:
-    """Tell whether a tokenizer takes spaces out of texts again: those before full stops."""
+    """Tell whether a tokenizer takes spaces out of texts again: those before full stops.
+
+    One of BPE does not though it is asked to, unless it is forced (`TokenizersBackend._decode` in
+    transformers).
+    """
     asked = wanted.get("clean_up_tokenization_spaces")
     core = getattr(tokenizer, "backend_tokenizer", None)
     own = type(getattr(core, "decoder", None)).__name__ == "WordPiece"
+    if type(getattr(core, "model", None)).__name__ == "BPE" and not getattr(
+        tokenizer, _FORCED, False
+    ):
+        return own
     return own or bool(tokenizer.clean_up_tokenization_spaces if asked is None else asked)
 
 
