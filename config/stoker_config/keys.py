@@ -126,6 +126,11 @@ def stream(job_id: str) -> str:
     return f"stoker:stream:{job_id}"
 
 
+def stream_before(job_id: str) -> str:
+    """Name the stream of a failed job's text while it is decided whether it runs again."""
+    return f"stoker:stream:{job_id}:before"
+
+
 def deleted(job_id: str) -> str:
     """Name the tombstone of a job whose data was deleted."""
     return f"stoker:deleted:{job_id}"

@@ -15,16 +15,22 @@ from stoker_tasks.stored import read
 
 Answer = TypeVar("Answer")
 
-# Takes away a result that is to be made anew, unless it is a success.
-# KEYS: the result. Gives it and the milliseconds for which it was to be kept, or nothing.
+# Takes away a result that is to be made anew, unless it is a success, and puts the text aside that
+# led to it. KEYS: the result, the stream of its text, where that goes.
+# Gives the result and the milliseconds for which it was to be kept, or nothing.
 _TAKE: Final = """
 local value = redis.call('GET', KEYS[1])
 if not value or string.match(value, '"status": "SUCCESS"') then return {} end
 local left = redis.call('PTTL', KEYS[1])
 redis.call('DEL', KEYS[1])
+if string.match(value, '"status": "FAILURE"') or string.match(value, '"status": "REVOKED"') then
+  if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('RENAME', KEYS[2], KEYS[3]) end
+end
 return {value, left}
 """
-# Stores a result, unless there is a final one. KEYS: the result. ARGV: it, milliseconds to keep it.
+# Stores a result, unless there is a final one, and puts a text back that was put aside.
+# KEYS: the result and, if there may be such a text, its stream and where it is. ARGV: the result,
+# milliseconds to keep it.
 _PUT: Final = """
 local state = string.match(redis.call('GET', KEYS[1]) or '', '"status": "(%u+)"')
 if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then return end
@@ -32,6 +38,9 @@ local ms = tonumber(ARGV[2])
 if ms > 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ms)
 else redis.call('SET', KEYS[1], ARGV[1]) end
 redis.call('PUBLISH', KEYS[1], ARGV[1])
+if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then
+  redis.call('RENAMENX', KEYS[3], KEYS[2])
+end
 """
 
 
@@ -82,17 +91,24 @@ class Apart:
     def repeat(
         self, job_id: str, do: Callable[[], Answer], is_repeated: Callable[[Answer], bool]
     ) -> Answer:
-        """Run a job again: its failure goes first, lest it stands before the new result.
+        """Run a job again: its failure and its text go first, lest they stand before the new ones.
 
         Args:
             job_id: The job.
             do: Puts it back on its queue.
             is_repeated: Tells by what `do` answers whether it did.
         """
-        taken = self._results.eval(_TAKE, 1, keys.result(job_id))
+        names = (keys.result(job_id), keys.stream(job_id), keys.stream_before(job_id))
+        taken = self._results.eval(_TAKE, len(names), *names)
         answer = do()
-        if taken and not is_repeated(answer):
-            self._results.eval(_PUT, 1, keys.result(job_id), *taken)
+        if not taken:
+            return answer
+        if not is_repeated(answer):
+            self._results.eval(_PUT, len(names), *names, *taken)
+            if self._broker.exists(keys.deleted(job_id)):
+                # It was deleted while this was taken away, and so not found.
+                self._results.delete(*names)
+        self._results.delete(names[-1])
         return answer
 
     def delete(self, job_id: str, do: Callable[[], DeleteAnswer]) -> DeleteAnswer:
@@ -108,7 +124,7 @@ class Apart:
             self._broker.set(key, stored, px=left if left > 0 else None)
         answer = do()
         if answer is DeleteAnswer.DELETED:
-            self._results.delete(key, keys.stream(job_id))
+            self._results.delete(key, keys.stream(job_id), keys.stream_before(job_id))
         elif stored is not None:
             self._broker.delete(key)
         return answer

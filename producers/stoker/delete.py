@@ -10,27 +10,49 @@ from stoker_config.artifacts import ArtifactStore
 from stoker_config.once import FREE
 from stoker_tasks.result import referenced
 
-# KEYS: the job's result and inputs, running, queued. ARGV: its ID.
-_LOOK: Final = """
+# Looks what there is. The message of a job that is over goes at once: what is deleted may take a
+# while, and its job must not be put back in the meantime.
+# KEYS: the job's result and inputs, running, queued, dead letters. ARGV: its ID.
+# Gives its result and that one's digest, its inputs, whether it waits or runs, and whether a
+# message was kept.
+_LOOK: Final = (
+    FORGET
+    + """
+local id, stored = ARGV[1], redis.call('GET', KEYS[1]) or ''
+local state = string.match(stored, '"status": "(%u+)"')
+local over = state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED'
+local active = redis.call('ZSCORE', KEYS[3], id) or redis.call('ZSCORE', KEYS[4], id)
+local kept = 0
+if over or not active then
+  kept = redis.call('HEXISTS', KEPT, id)
+  forget_message(id)
+  kept = kept + redis.call('HDEL', KEYS[5], id)
+end
 return {
-  redis.call('GET', KEYS[1]), redis.call('SMEMBERS', KEYS[2]),
-  redis.call('ZSCORE', KEYS[3], ARGV[1]), redis.call('ZSCORE', KEYS[4], ARGV[1])
+  stored, redis.sha1hex(stored), redis.call('SMEMBERS', KEYS[2]), active and 1 or 0, kept
 }
 """
+)
 # A dead letter is the job's message, with its inputs; so is what is kept of a failed one. The
 # tombstone of a canceled job stays: its message may still wait somewhere. What frees memory comes
-# first, so that a server that has none left refuses nothing.
-# KEYS: dead letters, the tombstone of a deleted job, then what goes. ARGV: ID, seconds.
+# first, so that a server that has none left refuses nothing. A message that came to be kept after
+# the look may have put the job back: then nothing goes.
+# KEYS: dead letters, the tombstone of a deleted job, running, queued, the job's result, then what
+# goes beside it. ARGV: ID, seconds, the digest of the result that was seen. Gives whether it went.
 _DELETE: Final = (
     FORGET
     + FREE
     + """
-local id = ARGV[1]
-redis.call('DEL', unpack(KEYS, 3))
+local id, stored = ARGV[1], redis.call('GET', KEYS[5])
+if stored then
+  if redis.sha1hex(stored) ~= ARGV[3] then return 0 end
+elseif redis.call('ZSCORE', KEYS[3], id) or redis.call('ZSCORE', KEYS[4], id) then return 0 end
+redis.call('DEL', unpack(KEYS, 5))
 redis.call('HDEL', KEYS[1], id)
 forget_message(id)
 free_key(id)
 redis.call('SET', KEYS[2], '1', 'EX', ARGV[2])
+return 1
 """
 )
 _FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
@@ -55,22 +77,29 @@ def delete(client: Any, store: ArtifactStore, job_id: str, expires: int) -> Dele
 
     Raises:
         StorageUnavailable: The store does not answer. The result, which names the artifacts, is
-            still there, so that the call can be repeated.
+            still there, so that the call can be repeated; the job cannot be run again any more.
     """
-    names = [keys.result(job_id), keys.inputs(job_id), keys.RUNNING, keys.QUEUED]
-    stored, inputs, running, queued = client.eval(_LOOK, len(names), *names, job_id)
+    while (answer := _delete(client, store, job_id, expires)) is None:
+        pass
+    return answer
+
+
+def _delete(client: Any, store: ArtifactStore, job_id: str, expires: int) -> DeleteAnswer | None:
+    """Delete a job; None if it was put back in the meantime, and it has to be looked at anew."""
+    names = [keys.result(job_id), keys.inputs(job_id), keys.RUNNING, keys.QUEUED, keys.DEAD]
+    stored, digest, inputs, active, message = client.eval(_LOOK, len(names), *names, job_id)
     meta = json.loads(stored) if stored else {}
     if meta.get("status") not in _FINAL:
-        if running is not None or queued is not None:
+        if active:
             return DeleteAnswer.NOT_FINISHED
-        if not inputs:
+        if not inputs and not message:
             return DeleteAnswer.NOT_FOUND
-    # A final state is never replaced: what was read is all that there will be.
     store.delete([*(each.decode() for each in inputs), *_artifacts(meta)])
     kept = (keys.result, keys.inputs, keys.deaths, keys.starts, keys.stream)
-    names = [keys.DEAD, keys.deleted(job_id), *(each(job_id) for each in kept)]
-    client.eval(_DELETE, len(names), *names, job_id, expires)
-    return DeleteAnswer.DELETED
+    names = [keys.DEAD, keys.deleted(job_id), keys.RUNNING, keys.QUEUED]
+    names += [each(job_id) for each in kept]
+    went = client.eval(_DELETE, len(names), *names, job_id, expires, digest)
+    return DeleteAnswer.DELETED if went else None
 
 
 def _artifacts(meta: dict[str, Any]) -> list[str]:

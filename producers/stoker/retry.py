@@ -18,7 +18,8 @@ from stoker_tasks.wire import STARTS_HEADER, SUBMITTED_HEADER, pool_name, task_n
 
 # Puts a message back as if it had never been sent: no result, no deaths, known as queued.
 # KEYS: kept messages, their times, their size, dead letters, the job's result, tombstone, deaths
-# and starts, queued, running, placed, wishes, the list, the stream of its text.
+# and starts, queued, running, placed, wishes, the list, the stream of its text, the tombstone of a
+# deleted job: what a worker has kept of it since is not for use.
 # ARGV: ID, time, place, wish ('' for none), message, starts.
 _RETRY: Final = (
     KEEP
@@ -28,6 +29,7 @@ if redis.call('ZSCORE', KEYS[9], id) or redis.call('ZSCORE', KEYS[10], id) then
   return 'not_finished'
 end
 if string.match(redis.call('GET', KEYS[5]) or '', '"status": "SUCCESS"') then return 'succeeded' end
+if redis.call('EXISTS', KEYS[15]) == 1 then return 'not_kept' end
 local size = redis.call('HSTRLEN', KEYS[1], id)
 if size > 0 then
   redis.call('HDEL', KEYS[1], id)
@@ -143,6 +145,7 @@ def send(pipe: Any, job_id: str, text: bytes, starts: int, now: float) -> Any:
         *(keys.QUEUED, keys.RUNNING, keys.PLACED, keys.WISHES),
         keys.queue(queue, priority, PRIORITY_STEPS),
         keys.stream(job_id),
+        keys.deleted(job_id),
     ]
     wanted = wish(kwargs, headers) if kwargs.get("webhook") is not None else ""
     values = [job_id, now, place.line(), wanted, json.dumps(message), starts]

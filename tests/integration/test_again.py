@@ -1,7 +1,9 @@
 """Once and again: idempotency keys make two requests one job, a retry makes one job run twice."""
 
+import asyncio
 import base64
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 import redis
 
 from stoker import (
+    AsyncClient,
     CancelAnswer,
     Client,
     DeleteAnswer,
@@ -266,6 +269,57 @@ def test_a_deleted_jobs_message_is_deleted_too(client: Client, server: Any) -> N
 
     assert not server.hexists(keys.KEPT, handle.id)
     assert handle.retry() is RetryAnswer.NOT_KEPT
+
+
+def test_a_job_that_is_being_deleted_is_not_put_back(
+    client: Client, server: Any, module_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = client.submit(text("fail"))
+    handle.wait(timeout=10)
+    store, answers = client._server.artifacts, []
+
+    async def retry() -> RetryAnswer:
+        async with AsyncClient(module_redis) as other:
+            return await other.retry(handle.id)
+
+    def slow(uris: Sequence[str]) -> None:
+        answers.extend([handle.retry(), asyncio.run(retry())])
+
+    monkeypatch.setattr(store, "delete", slow)
+    assert handle.delete() is DeleteAnswer.DELETED
+
+    assert answers == [RetryAnswer.NOT_KEPT] * 2
+    assert handle.status().state is State.GONE
+    assert handle.retry() is RetryAnswer.NOT_KEPT
+
+
+def test_a_job_that_was_put_back_while_it_was_deleted_is_not_over(
+    client: Client, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = client.submit(text("waits"), pool="later", allow_unserved=True)
+    waiting = keys.queue("stoker.later", 3, keys.PRIORITY_STEPS)
+    assert handle.cancel() is CancelAnswer.CANCELED
+
+    def slow(uris: Sequence[str]) -> None:
+        # A worker comes upon the message of the canceled job, and keeps it.
+        server.hset(keys.DEAD, handle.id, server.lpop(waiting))
+        assert handle.retry() is RetryAnswer.RETRYING
+
+    monkeypatch.setattr(client._server.artifacts, "delete", slow)
+
+    assert handle.delete() is DeleteAnswer.NOT_FINISHED
+    assert handle.status().state is State.QUEUED
+    assert server.llen(waiting) == 1
+    server.delete(waiting)
+
+
+def test_a_dead_letter_whose_failure_has_expired_is_deleted(client: Client, server: Any) -> None:
+    job_id = new_id()
+    server.hset(keys.DEAD, job_id, "{}")
+
+    assert client.delete(job_id) is DeleteAnswer.DELETED
+    assert not server.hexists(keys.DEAD, job_id)
+    assert client.delete(new_id()) is DeleteAnswer.NOT_FOUND
 
 
 def test_of_two_retries_at_once_one_counts(client: Client) -> None:

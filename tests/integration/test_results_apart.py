@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from stoker import (
     Client,
     DeleteAnswer,
     Failure,
+    JobHandle,
     RetryAnswer,
     State,
     Success,
@@ -162,6 +163,58 @@ def test_a_failure_goes_before_its_job_runs_again(two: Two) -> None:
     assert handle.retry() is RetryAnswer.NOT_KEPT
     assert two.stored(handle.id) == before
     assert two.results.ttl(keys.result(handle.id)) > 0
+
+
+def test_an_old_text_goes_before_its_job_runs_again(two: Two) -> None:
+    def submit() -> JobHandle:
+        """Give a job that is canceled after its first words, and can be put back."""
+        handle = two.client.submit(TextGeneration(inputs="x", stream=True), **NOBODY)
+        waiting = keys.queue("stoker.nobody", 3, keys.PRIORITY_STEPS)
+        two.broker.hset(keys.DEAD, handle.id, two.broker.lpop(waiting))
+        two.results.xadd(keys.stream(handle.id), {"attempt": 1, "at": 0, "text": "old"})
+        assert handle.cancel() is CancelAnswer.CANCELED
+        return handle
+
+    def told(handle: JobHandle) -> bool:
+        assert not two.results.exists(keys.stream_before(handle.id))
+        return bool(two.results.exists(keys.stream(handle.id)))
+
+    for again in (two.client.retry, two.client.requeue):
+        handle = submit()
+        assert again(handle.id) in (True, RetryAnswer.RETRYING)
+        assert not told(handle)
+        handle.cancel()
+    # The text of one that is not put back stays with its end.
+    handle = submit()
+    two.broker.hdel(keys.DEAD, handle.id)
+    assert handle.retry() is RetryAnswer.NOT_KEPT
+    assert told(handle)
+
+
+def test_a_job_that_is_being_deleted_is_not_put_back(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = two.submit("fail")
+    handle.wait(SECONDS)
+    taken, apart, answers = two.results.get(keys.result(handle.id)), two.client._server.apart, []
+    assert apart is not None
+
+    def late() -> RetryAnswer:
+        # All of the deletion comes between a retry's taking the failure and its putting it back.
+        two.results.set(keys.result(handle.id), taken)
+        assert handle.delete() is DeleteAnswer.DELETED
+        two.results.delete(keys.result(handle.id))
+        return RetryAnswer.NOT_KEPT
+
+    def slow(uris: Sequence[str]) -> None:
+        answers.append(handle.retry())
+
+    monkeypatch.setattr(two.client._server.artifacts, "delete", slow)
+    assert apart.repeat(handle.id, late, RetryAnswer.RETRYING.__eq__) is RetryAnswer.NOT_KEPT
+
+    assert answers == [RetryAnswer.NOT_KEPT]
+    assert handle.status().state is State.GONE
+    assert two.stored(handle.id) is None
 
 
 def test_what_is_deleted_is_on_neither_server(two: Two) -> None:

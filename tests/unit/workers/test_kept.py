@@ -55,6 +55,13 @@ def test_a_large_message_is_not_kept(redis_url: str) -> None:
         assert kept(server) == []
 
 
+def test_of_a_deleted_job_nothing_is_kept(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as server:
+        server.set(keys.deleted("gone"), "1")
+        keep_messages(server, [(Request("gone"), 100), (Request("there"), 100)])
+        assert kept(server) == ["there"]
+
+
 def test_a_server_that_is_away_is_no_fault() -> None:
     with redis.Redis(unix_socket_path="none.sock") as server:
         keep_messages(server, [(Request("a"), 100)])

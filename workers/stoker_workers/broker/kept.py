@@ -18,7 +18,10 @@ _LARGEST: Final = 1024 * 1024
 # KEYS: kept messages, their times, their size. ARGV: the most bytes, then each job's ID, message
 # and seconds to keep it. It begins with what frees memory, and is not refused where there is none:
 # that of all of them is bounded. What is over its time goes, then the oldest until the rest fits.
-_KEEP: Final = """
+# A canceled job may be deleted before a worker comes upon its message: of that one nothing is kept.
+_KEEP: Final = (
+    f"local DELETED = '{keys.deleted('')}'"
+    + """
 local now = tonumber(redis.call('TIME')[1])
 local function drop(id)
   local size = redis.call('HSTRLEN', KEYS[1], id)
@@ -28,9 +31,11 @@ local function drop(id)
 end
 for i = 2, #ARGV, 3 do
   drop(ARGV[i])
-  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-  redis.call('ZADD', KEYS[2], now + ARGV[i + 2], ARGV[i])
-  redis.call('INCRBY', KEYS[3], #ARGV[i + 1])
+  if redis.call('EXISTS', DELETED .. ARGV[i]) == 0 then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    redis.call('ZADD', KEYS[2], now + ARGV[i + 2], ARGV[i])
+    redis.call('INCRBY', KEYS[3], #ARGV[i + 1])
+  end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)) do
   drop(id)
@@ -39,6 +44,7 @@ while tonumber(redis.call('GET', KEYS[3])) > tonumber(ARGV[1]) do
   drop(redis.call('ZRANGE', KEYS[2], 0, 0)[1])
 end
 """
+)
 
 
 def keep_messages(

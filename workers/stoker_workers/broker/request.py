@@ -73,9 +73,11 @@ class PrivateRequest(Request):
         seconds = self.task.retention.of(self.kwargs.get("retention"))
         setattr(self._context, TIMES, self.times())
         backend = self.task.backend
-        keep_messages(backend.broker, [(self, seconds)])
         with backend.keeping({self.id: seconds}):
             super()._announce_revoked(*args)
+        # A canceled job has its end already: whoever put it back before this one is stored again
+        # would find it ended.
+        keep_messages(backend.broker, [(self, seconds)])
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Discard the result of a running job; it shares its forward pass, which goes on."""
