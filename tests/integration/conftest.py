@@ -11,8 +11,11 @@ from tests.support.worker import Worker, worker
 
 
 @pytest.fixture(scope="module")
-def module_redis() -> Iterator[str]:
-    """The URL of a Redis server of the module's own, whose worker no other test's flush reaches."""
+def module_redis(transport: str) -> Iterator[str]:
+    """The URL of a Redis server of the module's own, whose worker no other test's flush reaches.
+
+    Each transport has one: what a worker of the other left behind is not its to find.
+    """
     with redis_server.folder() as folder, redis_server.running(folder) as url:
         yield url
 
