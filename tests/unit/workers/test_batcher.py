@@ -205,6 +205,26 @@ def test_a_model_pays_for_the_loading_for_which_others_had_to_go() -> None:
     assert turns[first + 6 :].count("swapped") >= 2
 
 
+def test_a_model_pays_when_it_comes_back_for_a_loading_of_one_job() -> None:
+    batcher = Batcher(lambda _: Budget(tokens=10, rows=1))
+    swapped = ModelKey("text-classification", "swapped")
+    batcher.add(work([10], "swapped"))
+    last = form(batcher)
+    batcher.owe(swapped, 5.0)
+    batcher.charge(last, 1.0)
+    for name in ("stays", "swapped") * 10:
+        batcher.add(work([10], name))
+    turns = []
+    for _ in range(12):
+        [row] = form(batcher)
+        turns.append(row.work.key == swapped)
+        batcher.charge([row], 1.0)
+
+    assert not any(turns[:5])
+    # It pays once.
+    assert sum(turns[6:]) >= 2
+
+
 def test_only_rows_of_one_model_and_one_key_share_a_batch() -> None:
     batcher = Batcher(lambda _: BUDGET)
     for at in range(12):

@@ -1,6 +1,7 @@
 """Beside the line, so many jobs are fetched for at once, and no place holds up the others."""
 
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -108,3 +109,33 @@ def test_a_place_may_be_given_more_room() -> None:
     fetching.stop()
     for each in network.slow.values():
         each.set()
+
+
+def test_a_thread_that_waits_keeps_nothing_of_its_last_job() -> None:
+    class Files:
+        pass
+
+    fetching = Fetching(threads=1, a_place=1)
+    future = fetching.get(Errand("host", Files))
+    held = weakref.ref(future.result(20))
+    fetching.release()
+    del future
+
+    until(lambda: held() is None)
+    fetching.stop()
+
+
+def test_a_thread_that_cannot_be_started_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, fetching = Network(), Fetching(threads=1, a_place=1)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            fetching.get(network.at("never"))
+
+    assert fetching.get(network.at("next")).result(20) == "next"
+    assert network.asked == ["next"]
+    fetching.stop()

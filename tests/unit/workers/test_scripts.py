@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from stoker_config import keys
 from stoker_workers.broker.leases import give_back_lapsed
 from stoker_workers.broker.ledger import Ledger, Return
 from stoker_workers.broker.scripts import CLAIM, LAPSED
+from stoker_workers.broker.transport import LOW_TURN, first_queue
 from tests.support.until import until
 
 LISTS = ["q", "q\x06\x163", "q\x06\x166", "q\x06\x169"]
@@ -239,3 +241,12 @@ def test_two_threads_that_flush_at_once_forget_no_acknowledgement(server: Any) -
     until(lambda: not held.count())
 
     assert server.hlen("table") == 0
+
+
+@pytest.mark.parametrize("queues", range(1, 13))
+def test_each_queue_is_the_first_of_as_many_claims_and_low_turns_as_any_other(queues: int) -> None:
+    claims = range(1, LOW_TURN * LOW_TURN * queues + 1)
+    for some in (claims, claims[LOW_TURN - 1 :: LOW_TURN]):
+        first = Counter(first_queue(each, queues) for each in some)
+        assert set(first) == set(range(queues))
+        assert max(first.values()) <= 1.3 * min(first.values())

@@ -41,7 +41,7 @@ _PEEK: Final = "PEEK:"
 # Seconds without one after the server has refused one for want of memory.
 _REFUSED_SECONDS: Final = 1.0
 # Every so many claims of a few messages one begins with the lowest priority.
-_LOW_TURN: Final = 10
+LOW_TURN: Final = 10
 
 # A delivery's tag, the list and the queue that its message came from, and its text.
 Claimed = tuple[str, str, str, Any]
@@ -182,7 +182,7 @@ class Channel(stock.Channel):
         if give_back_doubted(self.ledger, self.queues_of):
             logger.warning("jobs of a claim that was cut off went back to the queue")
         self._claims += 1
-        low_turn = limit < _LOW_TURN and self._claims % _LOW_TURN == 0
+        low_turn = limit < LOW_TURN and self._claims % LOW_TURN == 0
         self._claiming = lists
         self._brpop_sent_at = monotonic()
         connection = self._in_poll = self.client.connection
@@ -195,7 +195,7 @@ class Channel(stock.Channel):
             *(key for key, _ in lists),
             limit,
             self._claim_prefix(),
-            limit // _LOW_TURN,
+            limit // LOW_TURN,
             int(low_turn),
             *(json.dumps(queue) for _, queue in lists),
         )
@@ -279,8 +279,7 @@ class Channel(stock.Channel):
 
     def _lists(self) -> list[tuple[str, str]]:
         queues = self._queue_cycle.consume(len(self.active_queues))
-        # Within a priority each claim begins with another queue: the first takes the most.
-        first = self._claims % max(1, len(queues))
+        first = first_queue(self._claims, len(queues))
         queues = [*queues[first:], *queues[:first]]
         return [
             (self._q_for_pri(queue, step), queue)
@@ -333,6 +332,20 @@ class Channel(stock.Channel):
         if type.startswith(_PEEK):
             return self.read_peek(type.removeprefix(_PEEK))
         return super()._poll_error(type, **options)
+
+
+def first_queue(claims: int, queues: int) -> int:
+    """Say with which queue a claim begins within a priority: the first takes the most.
+
+    It is another with each claim. Low turns and the others are counted by themselves: in one count,
+    a number of queues that divides that from one low turn to the next would give all to the same.
+
+    Args:
+        claims: How many claims there have been, with this one.
+        queues: How many queues there are.
+    """
+    turn, ordinary = divmod(claims, LOW_TURN)
+    return (claims - turn if ordinary else turn) % max(1, queues)
 
 
 def _read(text: Any) -> Any:

@@ -151,7 +151,7 @@ class Batcher:
         """Count a batch's device time: what each has had decides when its turn comes."""
         key = rows[0].work.key
         assert key is not None
-        self._models.charge(key, seconds + self._owed.pop(key, 0.0))
+        self._models.charge(key, seconds, self._owed.pop(key, 0.0))
         total = sum(row.chunk.length for row in rows)
         for row in rows:
             self._tenants.charge(row.work.tenant, seconds * row.chunk.length / total)

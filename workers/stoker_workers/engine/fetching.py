@@ -62,15 +62,16 @@ class Fetching:
 
         Returns:
             What `errand.fetch` gives or raises, in time.
+
+        Raises:
+            RuntimeError: No thread can be started, and there is none yet.
         """
         future: Future[Any] = Future()
         with self._changed:
-            self._waiting.append((errand, future))
             # Most workers fetch nothing: a thread is started when there is work for it.
-            if self._started < min(self._threads, len(self._waiting) + self._held):
-                self._started += 1
-                name = f"stoker-fetch-{self._started}"
-                threading.Thread(target=self._run, name=name, daemon=True).start()
+            if self._started < min(self._threads, len(self._waiting) + 1 + self._held):
+                self._start()
+            self._waiting.append((errand, future))
             self._changed.notify()
         return future
 
@@ -86,28 +87,47 @@ class Fetching:
             self._stopping = True
             self._changed.notify_all()
 
+    def _start(self) -> None:
+        name = f"stoker-fetch-{self._started + 1}"
+        try:
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+        except RuntimeError:
+            if not self._started:
+                raise
+        else:
+            self._started += 1
+
     def _run(self) -> None:
-        while True:
-            with self._changed:
+        while self._fetch_next():
+            pass
+
+    def _fetch_next(self) -> bool:
+        """Fetch for one job; False once it is to stop.
+
+        A frame of its own: a thread that waits for the next job keeps nothing of the last one, be
+        it its files or the model that it held.
+        """
+        with self._changed:
+            chosen = self._choose()
+            while chosen is None and not self._stopping:
+                self._changed.wait()
                 chosen = self._choose()
-                while chosen is None and not self._stopping:
-                    self._changed.wait()
-                    chosen = self._choose()
-                if chosen is None or self._stopping:
-                    return
-            errand, future = chosen
-            try:
-                found = errand.fetch()
-            except BaseException as error:  # noqa: BLE001 - it is the job's, wherever it is read
-                future.set_exception(error)
-            else:
-                future.set_result(found)
-            with self._changed:
-                self._places[errand.place] -= 1
-                # Whoever names hosts may name many.
-                if not self._places[errand.place]:
-                    del self._places[errand.place]
-                self._changed.notify_all()
+            if chosen is None or self._stopping:
+                return False
+        errand, future = chosen
+        try:
+            found = errand.fetch()
+        except BaseException as error:  # noqa: BLE001 - it is the job's, wherever it is read
+            future.set_exception(error)
+        else:
+            future.set_result(found)
+        with self._changed:
+            self._places[errand.place] -= 1
+            # Whoever names hosts may name many.
+            if not self._places[errand.place]:
+                del self._places[errand.place]
+            self._changed.notify_all()
+        return True
 
     def _choose(self) -> "tuple[Errand, Future[Any]] | None":
         """Take the job that has waited longest of those whose place is not busy with others."""

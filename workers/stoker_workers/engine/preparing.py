@@ -120,17 +120,15 @@ class Preparing:
             return
         assert work.job is not None
         assert work.key is not None
-        try:
+        # The model that it held while its files were read is its own, though it may be leaving by
+        # now: to ask for it anew would be to wait until this very job lets go of it.
+        if work.model is None:
             loading = self._models.get(work.key)
             if not loading.done():
                 # The job comes back here when its model is warm; others pass it meanwhile.
                 loading.add_done_callback(lambda _: self._line.inbox.put(work))
                 return
             work.model = loading.result()
-        except BaseException:
-            # It was warm when the files were asked for, and has been given up since.
-            self._let_go(work)
-            raise
         if work.fetching is not None:
             try:
                 self._prepare(work, work.fetching.result())

@@ -17,6 +17,7 @@ class Shares(Generic[Name]):
     def __init__(self) -> None:
         self._used: dict[Name, float] = {}
         self._waiting: Counter[Name] = Counter()
+        self._debts: dict[Name, float] = {}
 
     def of(self, name: Name) -> float:
         """Give the seconds that one has had."""
@@ -27,7 +28,7 @@ class Shares(Generic[Name]):
         waiting = self._waiting.get(name)
         if waiting is None:
             floor = min((self._used[each] for each in self._waiting), default=0.0)
-            self._used[name] = max(self._used.get(name, 0.0), floor)
+            self._used[name] = max(self._used.get(name, 0.0), floor) + self._debts.pop(name, 0.0)
             # Those of the past are forgotten with the next one that comes.
             self._used = {each: self._used[each] for each in {*self._waiting, name}}
         self._waiting[name] = (waiting or 0) + rows
@@ -38,6 +39,16 @@ class Shares(Generic[Name]):
         if self._waiting[name] <= 0:
             del self._waiting[name]
 
-    def charge(self, name: Name, seconds: float) -> None:
-        """Count device time."""
+    def charge(self, name: Name, seconds: float, debt: float = 0.0) -> None:
+        """Count device time.
+
+        Args:
+            name: Who has had it.
+            seconds: How much of it.
+            debt: What it has cost besides; one who has no more rows waiting pays it on coming back.
+        """
         self._used[name] = self._used.get(name, 0.0) + seconds
+        if name in self._waiting:
+            self._used[name] += debt
+        elif debt:
+            self._debts[name] = self._debts.get(name, 0.0) + debt
