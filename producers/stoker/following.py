@@ -94,7 +94,7 @@ class Ear(Protocol):
 def pieces(
     ear: Ear, client: Any, job_id: str, after: str | None, timeout: float | None
 ) -> Iterator[Piece]:
-    """Give a job's pieces as they come; it ends with the job.
+    """Give a job's pieces as they come; it ends with the job. What is unfit is refused at once.
 
     Args:
         ear: Tells what is new.
@@ -109,8 +109,19 @@ def pieces(
         InvalidInput: `after` is no ID of a piece.
     """
     inbox: SimpleQueue[Heard] = SimpleQueue()
-    deadline = None if timeout is None else time.monotonic() + timeout
-    with ear.follow(Reader(job_id, after, inbox.put)):
+    return _pieces(ear, client, Reader(job_id, after, inbox.put), inbox, after, timeout)
+
+
+def _pieces(
+    ear: Ear,
+    client: Any,
+    reader: Reader,
+    inbox: "SimpleQueue[Heard]",
+    after: str | None,
+    timeout: float | None,
+) -> Iterator[Piece]:
+    job_id, deadline = reader.job_id, None if timeout is None else time.monotonic() + timeout
+    with ear.follow(reader):
         while True:
             spare = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from stoker import (
     State,
     StokerError,
     TextClassification,
+    TextGeneration,
     errors,
 )
 from stoker_config import keys
@@ -27,6 +29,7 @@ from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.ledger import Ledger, Return
 from tests.support import redis_server, valkey_server
 from tests.support.until import until
+from tests.support.worker import worker
 
 JOB = TextClassification(inputs="x", idempotency_key="k")
 
@@ -158,3 +161,26 @@ def test_a_large_result_holds_no_small_one_of_its_bunch_back(url: str, server: A
             storing.result(30)
     assert all(stored())
     assert not server.exists(keys.HELD, keys.HELD_MESSAGES)
+
+
+def test_texts_hold_up_no_results_and_come_when_there_is_memory(
+    url: str, server: Any, tmp_path: Path
+) -> None:
+    def asking(words: str) -> TextGeneration:
+        return TextGeneration(inputs=words + " on" * 20, stream=True)
+
+    with worker(url, tmp_path) as running, Client(url) as client:
+        cut = client.submit(asking("cut steps=1"))
+        next(cut.stream(timeout=30))
+        whole = client.submit(asking("whole steps=1.5"))
+        with full(server):
+            until(lambda: "texts cannot be handed on" in running.lines())
+            ended = cut.result(timeout=30).output[0]["generated_text"]
+            until(lambda: whole.status().state is State.RUNNING)
+        told = "".join(piece.text for piece in whole.stream(timeout=30))
+
+        assert told == whole.result(timeout=30).output[0]["generated_text"]
+        # What its text lacks, its result has.
+        begun = "".join(piece.text for piece in cut.stream(timeout=30))
+        assert begun
+        assert ended.startswith(begun)

@@ -145,7 +145,9 @@ def test_a_reader_ends_as_its_job_does(module_client: Client) -> None:
         again.extend(failed.stream(timeout=SECONDS))
     assert {piece.attempt for piece in again} == {2}
     with pytest.raises(errors.InvalidInput, match="takes the id of a piece"):
-        list(failed.stream(after="yesterday"))
+        failed.stream(after="yesterday")
+    with pytest.raises(errors.InvalidInput, match="takes the id of a piece"):
+        AsyncClient(module_client.settings.redis).stream(failed.id, after="yesterday")
 
 
 def read_at_once(url: str, job: str, asynchronous: bool) -> Iterator[Piece]:
@@ -193,28 +195,6 @@ def test_who_has_no_time_reads_what_is_there(
         else:
             with pytest.raises(ends):
                 next(reading)
-
-
-def test_texts_without_memory_hold_up_no_results_and_come_when_there_is_some(
-    module_client: Client, module_worker: Any, server: Any
-) -> None:
-    cut = "cut steps=1" + " on" * 20
-    first = module_client.submit(asking(cut))
-    next(first.stream(timeout=SECONDS))
-    second = module_client.submit(asking("whole steps=2" + " on" * 20))
-    plain = module_client.submit(TextClassification(inputs="x"))
-    server.config_set("maxmemory", 1)
-    try:
-        until(lambda: "texts cannot be handed on" in module_worker.lines())
-        assert text(first) == f"{cut} and on"
-        until(lambda: second.status().state is State.RUNNING)
-    finally:
-        server.config_set("maxmemory", 0)
-
-    assert joined(second.stream(timeout=SECONDS)) == text(second)
-    assert plain.result(SECONDS).output
-    # What its text lacks, its result has.
-    assert text(first).startswith(joined(first.stream()))
 
 
 @pytest.mark.usefixtures("module_worker")

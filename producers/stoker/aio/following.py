@@ -10,10 +10,10 @@ from stoker_tasks.stored import read
 from stoker_tasks.streaming import Piece
 
 
-async def pieces(
+def pieces(
     ear: Ear, client: Any, job_id: str, after: str | None, timeout: float | None
 ) -> AsyncIterator[Piece]:
-    """Give a job's pieces as they come; it ends with the job.
+    """Give a job's pieces as they come; it ends with the job. What is unfit is refused at once.
 
     Raises:
         StokerError: The job did not succeed.
@@ -21,8 +21,20 @@ async def pieces(
         InvalidInput: `after` is no ID of a piece.
     """
     inbox: asyncio.Queue[Heard] = asyncio.Queue()
+    return _pieces(ear, client, Reader(job_id, after, inbox.put_nowait), inbox, after, timeout)
+
+
+async def _pieces(
+    ear: Ear,
+    client: Any,
+    reader: Reader,
+    inbox: "asyncio.Queue[Heard]",
+    after: str | None,
+    timeout: float | None,
+) -> AsyncIterator[Piece]:
+    job_id = reader.job_id
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-    with ear.follow(Reader(job_id, after, inbox.put_nowait)):
+    with ear.follow(reader):
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
