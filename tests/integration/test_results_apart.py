@@ -92,11 +92,11 @@ def test_whoever_waits_finds_a_result_and_status_tells_of_it(two: Two) -> None:
         status = handle.status()
         assert (status.state, status.times) == (State.SUCCEEDED, found[handle].times)
         assert two.stored(handle.id)["status"] == "SUCCESS"
-    assert two.broker.zcard(keys.QUEUED) == two.broker.hlen(keys.PLACED) == 0
     with make_app(two.settings) as app:
         assert app.AsyncResult(handles[0].id).get(timeout=SECONDS)["output"]
         sent = app.send_task(CLASSIFY, kwargs={"inputs": "stock"}, queue="stoker")
         assert sent.get(timeout=SECONDS)["task"] == "text-classification"
+    until(lambda: two.broker.zcard(keys.QUEUED) == two.broker.hlen(keys.PLACED) == 0)
 
 
 def test_chains_and_chords_pass_their_results_on(two: Two) -> None:
@@ -149,6 +149,8 @@ def test_a_cancel_that_was_cut_off_is_completed_by_a_worker(two: Two) -> None:
 def test_a_failure_goes_before_its_job_runs_again(two: Two) -> None:
     handle = two.submit("fail")
     first = handle.wait(SECONDS)
+    # Its result is stored first; for a moment it is still known as running.
+    until(lambda: two.broker.zscore(keys.RUNNING, handle.id) is None)
     assert handle.retry() is RetryAnswer.RETRYING
     second = handle.wait(SECONDS)
 

@@ -20,18 +20,15 @@ from stoker_workers.engine.delivery import Delivery
 Accept = Callable[[Delivery], None]
 Refuse = Callable[[Delivery, StokerError], None]
 
-# A job may be finished before its registration: then it is queued no longer. It begins with a write
-# of nothing, so as not to be refused by a server without memory: the message was there before.
-# KEYS: queued, wishes, then each job's result key. ARGV: for each job its time of arrival, its ID
-# and who is to be told of it ('' for nobody).
+# Lets jobs be known as queued. It begins with a write of nothing, so as not to be refused by a
+# server without memory: the messages were there before.
+# KEYS: queued, wishes. ARGV: for each job its time of arrival, its ID and who is to be told of it
+# ('' for nobody).
 _REGISTER: Final = """
 redis.call('ZREM', KEYS[1], '')
-for i = 3, #KEYS do
-  if redis.call('EXISTS', KEYS[i]) == 0 then
-    local at = (i - 3) * 3
-    redis.call('ZADD', KEYS[1], 'NX', ARGV[at + 1], ARGV[at + 2])
-    if ARGV[at + 3] ~= '' then redis.call('HSET', KEYS[2], ARGV[at + 2], ARGV[at + 3]) end
-  end
+for at = 1, #ARGV, 3 do
+  redis.call('ZADD', KEYS[1], 'NX', ARGV[at], ARGV[at + 1])
+  if ARGV[at + 2] ~= '' then redis.call('HSET', KEYS[2], ARGV[at + 1], ARGV[at + 2]) end
 end
 """
 
@@ -65,7 +62,8 @@ class Intake:
         self._calls = calls
         self._clock = clock
         self._max_message = max_message
-        self._foreign: dict[str, tuple[float, str]] = {}
+        self._client = client
+        self._foreign: dict[str, tuple[Any, float, str]] = {}
         self._register_queued = client.register_script(_REGISTER)
 
     def __call__(self, request: Any) -> None:
@@ -97,7 +95,7 @@ class Intake:
             submitted = request.submitted_at = self._clock.now()
             if not request.ignore_result:
                 wanted = wish(request.kwargs, request.request_dict) if request.listener else ""
-                self._register(request.id, submitted, wanted)
+                self._register(request, submitted, wanted)
         return Delivery(
             id=request.id,
             celery_task=request.type,
@@ -109,22 +107,30 @@ class Intake:
             handle=request,
         )
 
-    def _register(self, job_id: str, submitted: float, wanted: str) -> None:
+    def _register(self, request: Any, submitted: float, wanted: str) -> None:
         """Let a stock producer's job be known as queued; those that come together in one call."""
         if not self._foreign:
             self._calls.put(self._register_all)
-        self._foreign[job_id] = (submitted, wanted)
+        self._foreign[request.id] = (request, submitted, wanted)
 
     def _register_all(self) -> None:
         foreign, self._foreign = self._foreign, {}
         self._register_queued(
-            keys=[keys.QUEUED, keys.WISHES, *map(keys.result, foreign)],
+            keys=[keys.QUEUED, keys.WISHES],
             args=[
                 arg
-                for job_id, (submitted, wanted) in foreign.items()
+                for job_id, (_, submitted, wanted) in foreign.items()
                 for arg in (submitted, job_id, wanted)
             ],
         )
+        # A job may have ended before its registration. Looked for after it: whatever ends later
+        # takes it off the list itself.
+        ended = [job_id for job_id, (request, _, _) in foreign.items() if request.ended]
+        if ended:
+            with self._client.pipeline(transaction=False) as pipe:
+                pipe.zrem(keys.QUEUED, *ended)
+                pipe.hdel(keys.WISHES, *ended)
+                pipe.execute()
 
 
 def _priority(request: Any) -> int:

@@ -142,6 +142,8 @@ class CeleryOutlet:
 
     def dropped(self, deliveries: Sequence[Delivery]) -> None:
         """Have Celery conclude these as revoked."""
+        for each in deliveries:
+            each.handle.ended = True
         self._forget(deliveries)
         self._let_keys_lapse(deliveries)
         self._calls.put(partial(_conclude_revoked, deliveries))
@@ -177,6 +179,8 @@ class CeleryOutlet:
             raise
 
     def _finish(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
+        for each, _ in outcomes:
+            each.handle.ended = True
         ledger = ledger_of(outcomes[0][0].handle)
         asked = {
             each.id: each.kwargs["retention"] for each, _ in outcomes if "retention" in each.kwargs

@@ -33,12 +33,14 @@ class PrivateRequest(Request):
     Attributes:
         listener: Who is to be told of the job.
         discard: Whether the job was revoked with `terminate=True` while it ran.
+        ended: Whether this delivery ends: what it came to is stored, or is about to be.
         submitted_at: When it was submitted, in seconds since the epoch by the server's clock.
         started_at: When its first forward pass began; None if none has.
         starts: How many earlier deliveries of it were started.
     """
 
     discard = False
+    ended = False
     submitted_at: Any = None
     started_at: float | None = None
     starts = 0

@@ -1,0 +1,61 @@
+"""A stock producer's job is known as queued from its arrival on, and not after its end."""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+
+from stoker_config import keys
+from stoker_config.clock import ServerClock
+from stoker_workers.broker.intake import Intake
+from stoker_workers.broker.tasks import PipelineTask
+from stoker_workers.engine.delivery import Delivery
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+def foreign(job_id: str) -> Any:
+    return SimpleNamespace(
+        id=job_id,
+        task=PipelineTask(),
+        type="stoker.text_classification",
+        args=(),
+        kwargs={"inputs": "x"},
+        request_dict={},
+        message=SimpleNamespace(body=b"", channel=None),
+        listener=None,
+        ignore_result=False,
+        delivery_info={},
+        revoked=lambda: False,
+        ended=False,
+    )
+
+
+def test_a_job_that_ends_before_its_registration_is_not_left_as_queued(server: Any) -> None:
+    calls: list[Callable[[], None]] = []
+
+    def accept(delivery: Delivery) -> None:
+        # As the engine's threads may, before the event loop comes to the registration.
+        delivery.handle.ended = delivery.id == "quick"
+
+    intake = Intake(
+        accept,
+        lambda _delivery, _error: None,
+        lambda _: None,
+        SimpleNamespace(put=calls.append),  # type: ignore[arg-type]
+        server,
+        ServerClock(server),
+        1000,
+    )
+    for job_id in ("quick", "slow"):
+        intake(foreign(job_id))
+    for call in calls:
+        call()
+
+    assert server.zrange(keys.QUEUED, 0, -1) == ["slow"]
