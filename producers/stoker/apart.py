@@ -6,7 +6,10 @@ again, and loses no result that is wanted.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
+
+import redis
 
 from stoker.delete import DeleteAnswer
 from stoker.status import CancelAnswer
@@ -100,7 +103,15 @@ class Apart:
         """
         names = (keys.result(job_id), keys.stream(job_id), keys.stream_before(job_id))
         taken = self._results.eval(_TAKE, len(names), *names)
-        answer = do()
+        try:
+            answer = do()
+        except BaseException:
+            # Where its message is still kept nothing was sent. If that cannot be told, the job can
+            # be repeated all the same, for as long as its message is kept.
+            with suppress(redis.RedisError):
+                if taken and self._has_message(job_id):
+                    self._results.eval(_PUT, len(names), *names, *taken)
+            raise
         if not taken:
             return answer
         if not is_repeated(answer):
@@ -122,12 +133,21 @@ class Apart:
         [stored, left] = self.with_result(job_id, [None, 0])
         if stored is not None:
             self._broker.set(key, stored, px=left if left > 0 else None)
-        answer = do()
+        try:
+            answer = do()
+        except BaseException:
+            if stored is not None:
+                with suppress(redis.RedisError):
+                    self._broker.delete(key)
+            raise
         if answer is DeleteAnswer.DELETED:
             self._results.delete(key, keys.stream(job_id), keys.stream_before(job_id))
         elif stored is not None:
             self._broker.delete(key)
         return answer
+
+    def _has_message(self, job_id: str) -> bool:
+        return any(self._broker.hexists(each, job_id) for each in (keys.KEPT, keys.DEAD))
 
     def _is_there(self, job_id: str) -> bool:
         # A state that is not the last one, such as Celery's RETRY, is no result.

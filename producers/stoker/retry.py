@@ -77,9 +77,17 @@ def refusal(status: Status) -> RetryAnswer | None:
             return RetryAnswer.NOT_FINISHED
         case State.SUCCEEDED:
             return RetryAnswer.SUCCEEDED
-        case State.UNKNOWN:
-            return RetryAnswer.NOT_FOUND
     return None
+
+
+def not_kept(status: Status) -> RetryAnswer:
+    """Say what it means that no message of a job is kept.
+
+    One that nothing else is known of may have one: a retry was cut off after it had taken the
+    failure away, where results have a server of their own.
+    """
+    unknown = status.state is State.UNKNOWN
+    return RetryAnswer.NOT_FOUND if unknown else RetryAnswer.NOT_KEPT
 
 
 def retry(client: Any, status: Status, now: float) -> RetryAnswer:
@@ -94,7 +102,7 @@ def retry(client: Any, status: Status, now: float) -> RetryAnswer:
         ask(pipe, status.id)
         text = tell(pipe.execute())
     if text is None:
-        return RetryAnswer.NOT_KEPT
+        return not_kept(status)
     return RetryAnswer(send(client, status.id, text, status.times.attempts, now).decode())
 
 

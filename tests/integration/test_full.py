@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from stoker import (
 )
 from stoker_config import keys
 from stoker_config.settings import Settings
+from stoker_tasks.event import Event
 from stoker_workers.app import make_worker_app
-from stoker_workers.broker.backend import Deliveries
+from stoker_workers.broker.backend import Deliveries, Stored
 from stoker_workers.broker.ledger import Ledger, Return
 from tests.support import redis_server, valkey_server
 from tests.support.until import until
@@ -161,6 +163,28 @@ def test_a_large_result_holds_no_small_one_of_its_bunch_back(url: str, server: A
             storing.result(30)
     assert all(stored())
     assert not server.exists(keys.HELD, keys.HELD_MESSAGES)
+
+
+def test_a_full_broker_is_worked_off_where_results_are_apart(url: str, server: Any) -> None:
+    sizes = {"small": 10, "large": 5000}
+    tags = {job: f"w.{job}" for job in sizes}
+    server.zadd(keys.HELD, dict.fromkeys(tags.values(), 1))
+    server.hset(keys.HELD_MESSAGES, mapping={tags[job]: "m" * sizes[job] for job in sizes})
+    event = Event(id="", job="", type="job.completed", url="http://h/", secret="", body="told")
+    with redis_server.folder() as folder, redis_server.running(folder) as apart:
+        settings = Settings.model_validate({"redis_url": url, "result_url": apart})
+        with make_worker_app(settings) as app, full(server):
+            for job in sizes:
+                stored = Stored(
+                    job, keys.result(job), "{}", 60, replace(event, id=f"msg_{job}", job=job)
+                )
+                with suppress(redis.OutOfMemoryError):
+                    app.backend._store_all([stored], Deliveries(tags=tags))
+
+    # What goes is larger than what tells of it; the other one waits.
+    assert server.zrange(keys.HELD, 0, -1) == [b"w.small"]
+    assert server.exists(keys.event("msg_large"))
+    assert not server.exists(keys.event("msg_small"))
 
 
 def test_texts_hold_up_no_results_and_come_when_there_is_memory(

@@ -219,6 +219,33 @@ def test_a_job_that_is_being_deleted_is_not_put_back(
     assert two.stored(handle.id) is None
 
 
+def test_what_fails_half_way_leaves_all_as_it_was(two: Two) -> None:
+    with make_app(two.settings) as app:
+        # An ID that does not say when its job was submitted.
+        sent = app.send_task(CLASSIFY, kwargs={"inputs": "fail"}, queue="stoker")
+    handle = two.client.handle(sent.id)
+    handle.wait(SECONDS)
+    until(lambda: two.broker.zscore(keys.RUNNING, handle.id) is None)
+    before, apart = two.stored(handle.id), two.client._server.apart
+    assert apart is not None
+
+    def fail() -> Any:
+        raise redis.OutOfMemoryError
+
+    with pytest.raises(redis.OutOfMemoryError):
+        apart.repeat(handle.id, fail, bool)
+    assert two.stored(handle.id) == before
+    with pytest.raises(redis.OutOfMemoryError):
+        apart.delete(handle.id, fail)
+    assert two.stored(handle.id) == before
+    # As if the client had died in between: nothing is known of the job but its message.
+    two.results.delete(keys.result(handle.id))
+    assert handle.status().state is State.UNKNOWN
+    assert handle.retry() is RetryAnswer.RETRYING
+    assert isinstance(handle.wait(SECONDS), Failure)
+    assert two.client.retry("no job") is RetryAnswer.NOT_FOUND
+
+
 def test_what_is_deleted_is_on_neither_server(two: Two) -> None:
     waits, done = two.client.submit(TextClassification(inputs="x"), **NOBODY), two.submit("draw=9")
     [artifact] = done.result(SECONDS).artifacts

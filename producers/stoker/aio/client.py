@@ -233,7 +233,7 @@ class AsyncClient:
             retry.ask(pipe, job_id)
             text = retry.tell(await pipe.execute())
         if text is None:
-            return RetryAnswer.NOT_KEPT
+            return retry.not_kept(stands)
         now = await self._server.now()
         sent_again = retry.send(self._server.redis, job_id, text, stands.times.attempts, now)
         return RetryAnswer((await sent_again).decode())

@@ -11,12 +11,12 @@ from typing import Any
 import redis
 
 from stoker_config import keys, outbox
-from stoker_config.servers import connect
+from stoker_config.servers import connect, is_full
 from stoker_config.settings import Settings
 from stoker_tasks.event import Event
 from stoker_tasks.stored import read
 from stoker_workers.broker.backend import CollectingBackend, Deliveries, Stored
-from stoker_workers.broker.storing import CONCLUDE, SETTLE
+from stoker_workers.broker.storing import CONCLUDE, CONCLUDE_WHEN_FULL, SETTLE
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ class ApartBackend(CollectingBackend):
         settings: Settings = self.app.conf[SETTINGS]
         self._broker = connect(settings)
         self._conclude = self._broker.register_script(CONCLUDE)
+        self._conclude_when_full = self._broker.register_script(CONCLUDE_WHEN_FULL)
         self._settle: Any = None
 
     @property
@@ -88,11 +89,18 @@ class ApartBackend(CollectingBackend):
             for each in results
             for arg in (each.job, deliveries.tags.get(each.job, ""), each.tenant)
         ]
+        call = {
+            "keys": [keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table],
+            "args": [len(results), *jobs, *told],
+        }
         try:
-            self._conclude(
-                keys=[keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table],
-                args=[len(results), *jobs, *told],
-            )
+            self._conclude(**call)
+            return
+        except redis.ResponseError as error:
+            if not is_full(error):
+                raise
+        try:
+            self._conclude_when_full(**call)
         except redis.ResponseError as error:
             raise _refusal(error) from None
 
@@ -104,5 +112,5 @@ def _told(result: Stored, before: bytes) -> Event | None:
 
 
 def _refusal(error: redis.ResponseError) -> redis.ResponseError:
-    """Give what a script was refused: Redis 6 tells of a want of memory in a text of its own."""
-    return redis.OutOfMemoryError(str(error)) if "-OOM " in str(error) else error
+    """Give what a script was refused: some servers tell of a want of memory in their own words."""
+    return redis.OutOfMemoryError(str(error)) if is_full(error) else error

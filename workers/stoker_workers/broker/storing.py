@@ -147,3 +147,16 @@ end
 """
     + STORE
 )
+
+# Likewise where results have a server of their own: of what is told, and the messages that go.
+CONCLUDE_WHEN_FULL: Final = (
+    """
+do
+  local freed, added, jobs = 0, 0, tonumber(ARGV[1])
+  for i = 3 * jobs + 2, #ARGV do added = added + #ARGV[i] end
+  for i = 1, jobs do freed = freed + redis.call('HSTRLEN', KEYS[5], ARGV[3 * i]) end
+  if added < freed then redis.call('ZREM', KEYS[1], '') end
+end
+"""
+    + CONCLUDE
+)
