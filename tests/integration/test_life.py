@@ -122,7 +122,9 @@ def test_a_full_server_is_worked_off_and_results_that_would_fill_it_more_wait(
     # Inputs that travel beside their message: what is stored is larger than what goes.
     beside = Settings.model_validate({"redis_url": module_redis, "inline_limit": 100})
     with redis.Redis.from_url(module_redis) as server, Client(settings=beside) as other:
-        handles = [client.submit(text(words)) for words in ("sleep=0.5", "x", "fail")]
+        # What is stored of a failure says where in the code it was, so its message is long too.
+        fails = text("fail", metadata={str(at): "long" * 50 for at in range(8)})
+        handles = [client.submit(each) for each in (text("sleep=0.5"), text("x"), fails)]
         foreign = stock.send_task(CLASSIFY, kwargs={"inputs": "foreign"})
         until(lambda: handles[0].status().state is State.RUNNING)
         server.config_set("maxmemory", 1)
