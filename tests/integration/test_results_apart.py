@@ -292,7 +292,10 @@ def test_a_text_is_read_where_its_result_will_be(two: Two) -> None:
     assert two.results.exists(keys.stream(handle.id))
     assert not two.broker.exists(keys.stream(handle.id))
     # What webhooks are told stays with the jobs.
-    assert {each.type for each in two.client.webhooks.list(job=handle.id)} == set(hook.events)
+    # Its end is told once its result stands.
+    until(
+        lambda: {each.type for each in two.client.webhooks.list(job=handle.id)} == set(hook.events)
+    )
 
     async def again() -> str:
         async with AsyncClient(settings=two.settings) as client:
