@@ -79,7 +79,7 @@ class Listener:
     def completed(self, job_id: str, result: Result) -> Event | None:
         """Give the event of a job's end, whatever it is; None if nobody wants it."""
         told = result.model_dump(mode="json", exclude={"metadata"})
-        size = len(json.dumps(told, ensure_ascii=False).encode())
+        size = len(json.dumps(told, ensure_ascii=False).encode(errors="surrogatepass"))
         data: dict[str, Any] = {"state": result.status, "terminal": True, "result": told}
         if size > INLINE_BYTES:
             # Whoever wants it asks for it by the job's ID.
@@ -102,8 +102,17 @@ class Listener:
             type=type,
             url=self.webhook.url,
             secret=self.webhook.secret,
-            body=json.dumps(body, ensure_ascii=False, separators=(",", ":")),
+            body=_written(body),
         )
+
+
+def _written(body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can tell
+        return json.dumps(body, separators=(",", ":"))
+    return text
 
 
 def event_id(job_id: str, type: EventType, round: int = 0, part: str = "") -> str:

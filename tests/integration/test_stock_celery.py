@@ -350,6 +350,22 @@ def test_a_task_of_somebody_elses_is_refused_as_celery_does(stock: Producer) -> 
     assert stock.get(stock.send_task("shop.ship", "x")).type == "NotRegistered"
 
 
+@pytest.mark.parametrize("header", ["id", "stoker-counted"])
+def test_a_header_that_redis_cannot_take_is_refused_alone(
+    stock: Producer, module_client: Client, header: str
+) -> None:
+    job_id = uuid()
+    headers = {"lang": "py", "task": CLASSIFY, "id": job_id, header: "\ud800"}
+    hold(stock, module_client, 0.5)
+
+    body = b'[["a"], {}, {}]'
+    stock.publish(body, "stoker", headers, content_type="application/json")
+
+    assert labels(stock.get(stock.send_task(CLASSIFY, "b"))) == ["b"]
+    if header != "id":
+        assert stock.get(job_id).type == "InvalidInput"
+
+
 def test_a_producer_of_celery_3_is_served_and_answered(module_redis: str) -> None:
     with producer(celery_url(module_redis), task_protocol=1) as old:
         assert labels(old.get(old.send_task(CLASSIFY, kwargs={"inputs": "a b"}))) == ["a b"]

@@ -121,6 +121,18 @@ def test_an_event_tells_the_result_inline_while_it_is_small() -> None:
     assert small.id == large.id
 
 
+def test_half_a_surrogate_pair_is_told_as_an_escape() -> None:
+    half = {"order": "\ud800"}
+    listener = listener_of({"webhook": {"url": URL}, "metadata": half}, {})
+    assert listener is not None
+
+    event = listener.completed("j", Failure.of(InvalidInput("ü\ud800")))
+
+    assert event is not None
+    body = json.loads(event.body.encode())
+    assert body["data"]["metadata"] == half
+
+
 def test_an_event_tells_a_failure_with_its_type() -> None:
     listener = listener_of({"webhook": {"url": URL}}, {})
     assert listener is not None

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import nan
 from types import SimpleNamespace
@@ -37,6 +37,19 @@ OWN = re.compile(r'("(?:date_done|finished_at|expires_at|queued_at|task_id)": ?)
 def success(output: Any = "ü", **fields: Any) -> Success:
     timing = Timing(forward_ms=1.5, batch="b1", batch_size=2, release_reason="rows", tokens=3)
     return Success(output=output, task="text-classification", model="m@1", timing=timing, **fields)
+
+
+def delivery(request: Any) -> Delivery:
+    return Delivery(
+        id=request.id,
+        celery_task=TASK,
+        args=(),
+        kwargs=request.kwargs,
+        submitted=0.0,
+        priority=3,
+        redelivered=False,
+        handle=request,
+    )
 
 
 @dataclass
@@ -75,26 +88,26 @@ class Broker:
 
     def end(self, request: Any, outcome: Outcome, *, fast: bool) -> str | None:
         """End a job in one of the lanes; gives what is stored, without what is this run's own."""
-        calls = LoopCalls()
-        settings = Settings.model_validate({"fast_lane": fast})
-        outlet = CeleryOutlet(calls, self.server, ServerClock(self.server), settings)
-        delivery = Delivery(
-            id=request.id,
-            celery_task=TASK,
-            args=(),
-            kwargs=request.kwargs,
-            submitted=0.0,
-            priority=3,
-            redelivered=False,
-            handle=request,
-        )
-        outlet.started([delivery])
-        request.started_at = 1.25
-        outlet.finished([(delivery, outcome)])
-        calls.run()
-        calls.close()
+        self.end_all({request: outcome}, fast=fast)
         stored = self.server.get(keys.result(request.id))
         return None if stored is None else OWN.sub(r"\1…", stored.decode())
+
+    def end_all(
+        self, ended: Mapping[Any, Outcome], *, fast: bool = True, client: Any = None
+    ) -> None:
+        """End jobs together; `client` is what the outlet reaches the server by."""
+        calls = LoopCalls()
+        settings = Settings.model_validate({"fast_lane": fast})
+        outlet = CeleryOutlet(calls, client or self.server, ServerClock(self.server), settings)
+        outcomes = [(delivery(request), outcome) for request, outcome in ended.items()]
+        outlet.started([each for each, _ in outcomes])
+        for request in ended:
+            request.started_at = 1.25
+        try:
+            outlet.finished(outcomes)
+        finally:
+            calls.run()
+            calls.close()
 
     def left(self) -> tuple[Any, ...]:
         """What Celery and the server still know of jobs."""
@@ -148,6 +161,20 @@ def test_what_cannot_be_stored_is_told_by_the_tracer(broker: Broker) -> None:
     assert stored[0] == stored[1]
     assert stored[0] is not None
     assert '"status": "FAILURE"' in stored[0]
+
+
+def test_a_lane_that_fails_leaves_the_job_to_the_tracer(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> bool:
+        raise RuntimeError
+
+    monkeypatch.setattr(type(broker.task.backend), "store_success", fail)
+
+    stored = broker.end(broker.request(), success(), fast=True)
+
+    assert stored is not None
+    assert '"status": "SUCCESS"' in stored
 
 
 @pytest.mark.parametrize("header", [{"group": "g1"}, {"retries": 1}, {"ignore_result": True}])

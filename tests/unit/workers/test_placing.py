@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import Future
+from math import inf
 from typing import Any
 
 import pytest
@@ -36,7 +37,16 @@ def done(placed: "Placed | Future[Placed]") -> Placed:
 
 @given(VALUES)
 def test_the_guess_at_an_output_s_size_is_never_too_low(value: Any) -> None:
-    assert _at_most(value) >= len(json.dumps(value))
+    assert _at_most(value, inf) >= len(json.dumps(value))
+
+
+@pytest.mark.parametrize("width", [1, 100_000])
+def test_an_output_that_contains_itself_is_refused(width: int) -> None:
+    value: list[Any] = []
+    value += [value] * width
+
+    with pytest.raises(ValueError, match="Circular"):
+        outputs(MemoryStore(), 10**6).place(Output(value), 7)
 
 
 @pytest.mark.parametrize(("length", "beside"), [(98, False), (99, True)])

@@ -106,3 +106,14 @@ def test_a_message_of_kombus_own_transport_is_left(case: Case) -> None:
     case.message.channel = object()
 
     assert not case.strategy.take(case.message)
+
+
+def test_what_is_refused_at_once_is_forgotten(case: Case) -> None:
+    def refuse(_: Any) -> None:
+        raise RuntimeError
+
+    case.consumer.on_task_request = refuse
+    with pytest.raises(RuntimeError):
+        case.strategy.take(case.message)
+
+    assert case.id not in state.requests

@@ -19,7 +19,7 @@ from kombu.utils.url import maybe_sanitize_url
 from stoker_tasks.catalog import find, implied_parameters
 from stoker_tasks.errors import Internal, InvalidInput, StokerError, UnknownTask
 from stoker_tasks.event import listener_of
-from stoker_tasks.wire import HIDDEN, TASK_PREFIX, celery_name, task_name
+from stoker_tasks.wire import COUNTED_HEADER, HIDDEN, TASK_PREFIX, celery_name, task_name
 from stoker_workers.broker.request import LISTENER
 from stoker_workers.broker.strategy import JobStrategy
 from stoker_workers.engine.faults import log_fault
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 # What a message's body is made of: positional arguments, keyword arguments, and links.
 _BODIES: Final = frozenset({(list, dict, dict), (list, dict, type(None))})
+# The headers that are sent to Redis, together with those of other jobs.
+_SENT: Final = ("id", COUNTED_HEADER)
 # What a log line shows of a name that a producer made up.
 _SHOWN: Final = 80
 
@@ -104,7 +106,7 @@ class JobConsumer(Consumer):
         job_id, name = headers.get("id"), headers.get("task")
         kind = type(error).__name__
         logger.warning("refused %.*r [%.*r]: %s", _SHOWN, name, _SHOWN, job_id, kind)
-        if isinstance(job_id, str) and not message.acknowledged:
+        if isinstance(job_id, str) and _encodes(job_id) and not message.acknowledged:
             self._fail(job_id, _context(message, headers), error)
             if self.event_dispatcher:
                 shown = {"args": HIDDEN, "kwargs": HIDDEN}
@@ -147,6 +149,10 @@ def _check(message: Any) -> bool:
     Raises:
         InvalidInput: It is not JSON, or not what Celery sends.
     """
+    known = _headers(message)
+    for name in _SENT:
+        if not _encodes(known.get(name)):
+            raise InvalidInput(f"the message's header {name} has half a surrogate pair")
     headers = message.headers
     if not isinstance(headers, dict) or "task" not in headers:
         return False  # a message of Celery 3, or none of Celery's: the consumer tells them apart
@@ -159,6 +165,15 @@ def _check(message: Any) -> bool:
     parts = tuple(body) if isinstance(body, list | tuple) else ()
     if tuple(map(type, parts)) not in _BODIES:
         raise InvalidInput("the message's body is not Celery's: a list of args, kwargs, options")
+    return True
+
+
+def _encodes(value: Any) -> bool:
+    """Tell whether a header can be sent to Redis: half a surrogate pair cannot."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
     return True
 
 

@@ -10,11 +10,13 @@ import logging
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
+import redis
 from celery import signals
 from celery.app import task, trace
 from celery.loaders.base import BaseLoader
 from celery.utils.saferepr import saferepr
 from celery.worker import state
+from kombu.exceptions import OperationalError
 
 from stoker_tasks.result import Success
 from stoker_workers.broker.backend import CollectingBackend
@@ -78,7 +80,9 @@ def complete(backend: Any, request: Any, success: Success) -> tuple[int, Any, fl
     try:
         if not backend.store_success(request, returned):
             return None
-    except (TypeError, ValueError):
+    except (redis.ConnectionError, redis.TimeoutError, OperationalError):
+        raise
+    except Exception:  # noqa: BLE001 - whatever it is, the tracer meets it as well, and tells it
         return None
     if trace.logger.isEnabledFor(logging.INFO):
         told = {

@@ -43,6 +43,9 @@ from stoker_workers.engine.faults import log_fault
 
 logger = logging.getLogger(__name__)
 
+# What a server that is away or refuses raises, in redis-py's words or in kombu's.
+_SERVER_ERRORS: Final = (redis.RedisError, OperationalError)
+
 # Whoever gave a redelivered job back has counted the death of its worker already, unless that was
 # kombu's own transport.
 # KEYS: the job's deaths, its starts. ARGV: its ID.
@@ -159,24 +162,42 @@ class CeleryOutlet:
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         """Run Celery's tracer for each outcome, then store all and acknowledge them."""
-        canceled = self.canceled([delivery for delivery, _ in outcomes])
-        if canceled:
-            self.dropped(canceled)
-        gone = set(map(id, canceled))
-        kept = [(delivery, result) for delivery, result in outcomes if id(delivery) not in gone]
-        if not kept:
-            return
+        left = outcomes
         try:
-            self._finish(kept)
-        except Exception:
-            # The server went away under it: another delivery of these jobs is to end them.
-            try:
-                self._forget([each for each, _ in kept], queued=False)
-                count_starts(self._client, [each.id for each, _ in kept if each.handle.started_at])
-            finally:
-                # Else their leases would be renewed, with nobody at work.
-                self._calls.put(partial(_give_back, [delivery for delivery, _ in kept]))
+            canceled = self.canceled([delivery for delivery, _ in left])
+            if canceled:
+                self.dropped(canceled)
+                gone = set(map(id, canceled))
+                left = [each for each in left if id(each[0]) not in gone]
+            if left:
+                self._finish(left)
+        except Exception as error:
+            # The server is no fault of a message's, and is the same for each of them.
+            if len(left) > 1 and not isinstance(error, _SERVER_ERRORS):
+                self._finish_singly(left)
+                return
+            self._leave([delivery for delivery, _ in left])
             raise
+
+    def _finish_singly(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
+        """End all but those whose own fault it is that all together could not be ended."""
+        fault: Exception | None = None
+        for each in outcomes:
+            try:
+                self.finished([each])
+            except Exception as error:  # noqa: BLE001 - it is given back, and costs no other
+                fault = error
+        if fault is not None:
+            raise fault
+
+    def _leave(self, deliveries: Sequence[Delivery]) -> None:
+        """Leave it to other deliveries of these jobs to end them."""
+        try:
+            self._forget(deliveries, queued=False)
+            count_starts(self._client, [each.id for each in deliveries if each.handle.started_at])
+        finally:
+            # Else their leases would be renewed, with nobody at work.
+            self._calls.put(partial(_give_back, deliveries))
 
     def _finish(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         for each, _ in outcomes:
@@ -381,6 +402,7 @@ def _conclude(ended: Sequence[tuple[Any, tuple[int, Any, float]]]) -> None:
 
 def _conclude_one(request: Any, failed: int, value: Any, runtime: float) -> None:
     if isinstance(value, Reject):
+        state.task_ready(request)
         request.reject(requeue=value.requeue)
     elif isinstance(value, Returned):
         fast_lane.conclude(request, value, runtime)

@@ -81,9 +81,14 @@ class JobStrategy:
         )
         self._tell(request)
         state.task_reserved(request)
-        for callback in consumer.on_task_message:
-            callback(request)
-        consumer.on_task_request(request)
+        try:
+            for callback in consumer.on_task_message:
+                callback(request)
+            consumer.on_task_request(request)
+        except Exception:
+            # The message is refused, and nobody else would have Celery forget it.
+            state.task_ready(request)
+            raise
         return True
 
     def _tell(self, request: Any) -> None:

@@ -81,17 +81,23 @@ class Outputs:
 
     def _is_large(self, value: Any) -> bool:
         # Most outputs are small by far, and need not be written twice to know it.
-        return _at_most(value) > self._inline_limit and len(json.dumps(value)) > self._inline_limit
+        limit = self._inline_limit
+        return _at_most(value, limit) > limit and len(json.dumps(value)) > limit
 
 
-def _at_most(value: Any) -> int:
-    """Give a number of bytes that a value's JSON does not pass, without making it."""
+def _at_most(value: Any, limit: float) -> int:
+    """Give a number of bytes that a value's JSON does not pass, without making it.
+
+    Args:
+        value: The value. One that contains itself has no JSON, and passes any limit.
+        limit: Bytes above which it is told no further: the rest of the value is not looked at.
+    """
     size, parts = 0, [value]
-    for part in parts:  # which grow meanwhile
+    for part in parts:  # which grow meanwhile, by no more than is counted
         if isinstance(part, str):
             size += 4 + len(part) * _BYTES_A_CHARACTER
         elif isinstance(part, dict):
-            size += 4
+            size += 4 + 2 * len(part)
             parts.extend(part)
             parts.extend(part.values())
         elif not isinstance(part, list):
@@ -99,6 +105,8 @@ def _at_most(value: Any) -> int:
         elif set(map(type, part)) <= _NUMBERS:
             size += 4 + len(part) * _BYTES_A_NUMBER
         else:
-            size += 4
+            size += 4 + len(part)
             parts.extend(part)
+        if size > limit:
+            break
     return size
