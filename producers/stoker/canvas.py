@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stoker.outgoing import Outgoing
+from stoker.outgoing import Outgoing, check_texts
 from stoker_tasks.catalog import find
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
@@ -63,6 +63,7 @@ def _without_inputs(task: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Check the fields of a link that will be handed its inputs."""
     spec = find(task)
     job = make_job(task, {**fields, "inputs": spec.example["inputs"]})
+    check_texts(job)
     kwargs = to_kwargs(job)
     del kwargs["inputs"]
     return kwargs

@@ -99,8 +99,8 @@ class Client(Files, Operating):
             Unserved: The pool is unknown, or a worker of it lives but none serves the task.
             ModelNotAllowed: The pool serves a fixed list of models without this one.
             TooLarge: The job is larger than the deployment takes.
-            InvalidInput: A file is not base64, the job nests too deep, or asks for its result to be
-                kept for longer than is possible.
+            InvalidInput: A file is not base64, the job nests too deep, has a text with half of a
+                surrogate pair, or asks for its result to be kept for longer than is possible.
             StorageUnavailable: The inputs go to S3, which does not answer.
             IdempotencyConflict: The job's idempotency key stands for another request.
             QueueFull: As many jobs of its pool or tenant wait as may, or Redis has no memory left.

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 import redis
 from kombu import Connection
 
-from stoker import Client, State, Success, TextClassification
+from stoker import Client, Failure, State, Success, TextClassification
 from stoker_config import keys
+from stoker_workers.broker.leases import give_back_of
+from stoker_workers.broker.ledger import Ledger
 from stoker_workers.broker.transport import ALIAS
 from tests.support import redis_server
 from tests.support.until import until
@@ -274,3 +277,85 @@ def test_a_worker_that_is_told_to_end_while_its_server_is_away_ends(
             assert "go to another worker when their leases lapse" in running.lines()
         finally:
             cut.__exit__(None, None, None)
+
+
+DEEP = "[" * 3000 + "]" * 3000
+# What stands in an envelope instead of what kombu puts there, as JSON.
+NO_MESSAGES = {
+    "short base64": {"body": '"abcde"'},
+    "base64 of letters": {"body": '"ü"'},
+    "a number for a body": {"body": "5"},
+    "an unknown encoding": {"properties": '{"body_encoding": "rot13", "delivery_info": {}}'},
+    "a list for headers": {"headers": "[1]"},
+    "deep headers": {"headers": f'{{"task": "x", "id": "x", "deep": {DEEP}}}'},
+    "a deep envelope": {"deep": DEEP},
+    "a list for an encoding": {"content-encoding": "[1]"},
+    "a list for delivery_info": {"properties": '{"delivery_info": [1]}'},
+    "no properties": {"properties": "null"},
+    "half of a pair for an ID": {"headers": '{"task": "x", "id": "\\ud83d"}'},
+    "half of a pair for a task": {"headers": '{"task": "\\ud83d", "id": "y"}'},
+    "half of a pair for a task of ours": {"headers": '{"task": "stoker.\\ud83d", "id": "z"}'},
+    "an endless priority": {"properties": '{"priority": 1e999, "body_encoding": "base64"}'},
+    "not JSON": None,
+    "no object": None,
+}
+
+
+def no_message(kind: str, good: bytes) -> str:
+    """Make a message that is none of kombu's of one that is."""
+    changed = NO_MESSAGES[kind]
+    if changed is None:
+        return {"not JSON": "{", "no object": "[]"}[kind]
+    envelope = json.loads(good)
+    envelope["headers"]["id"] = kind
+    whole = {name: json.dumps(value) for name, value in envelope.items()} | changed
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in whole.items()) + "}"
+
+
+def among_good_ones(client: Client, server: Any) -> list[Any]:
+    """Put each kind of message that is none between two jobs."""
+    handles = client.submit_many([text("first"), text("last")], allow_unserved=True)
+    last, first = server.lrange("stoker\x06\x163", 0, -1)
+    bad = [no_message(kind, first) for kind in NO_MESSAGES]
+    server.delete("stoker\x06\x163")
+    server.lpush("stoker\x06\x163", first, *bad, last)
+    return handles
+
+
+@pytest.mark.own_transport("what makes no message is dropped, and the worker lives")
+def test_what_makes_no_message_ends_neither_the_worker_nor_its_neighbours(
+    client: Client, server: Any, redis_url: str, tmp_path: Path
+) -> None:
+    handles = among_good_ones(client, server)
+
+    with worker(redis_url, tmp_path) as running:
+        results = dict(client.as_completed(handles, timeout=20))
+        assert all(isinstance(result, Success) for result in results.values())
+        until(lambda: not server.hlen("unacked"))
+        assert running.process.poll() is None
+        assert {result.times.attempts for result in results.values()} == {1}
+        assert "[[[" not in running.lines()
+    # Whose body alone makes no sense hears of it.
+    assert isinstance(answer := client.wait("short base64", timeout=5), Failure)
+    assert answer.error == "invalid_input"
+
+
+@pytest.mark.own_transport("what makes no message is dropped, and the worker lives")
+def test_what_makes_no_message_keeps_no_dead_workers_jobs_from_going_back(
+    client: Client, server: Any
+) -> None:
+    among_good_ones(client, server)
+    good = server.lrange("stoker\x06\x163", 0, -1)
+    for at, held in enumerate(reversed(good), 1):
+        server.hset("unacked", f"dead-1.1.{at}", b"[" + held + b', "", "stoker"]')
+        server.zadd("unacked_index", {f"dead-1.1.{at}": at})
+    server.delete("stoker\x06\x163")
+    ledger = Ledger(server, "unacked_index", "unacked", 60)
+
+    assert give_back_of(ledger, "dead") >= 2
+
+    assert server.hlen("unacked") == server.zcard("unacked_index") == 0
+    back = [json.loads(each) for each in server.lrange("stoker\x06\x163", 0, -1)]
+    words = [json.loads(b64decode(each["body"]))[1]["inputs"] for each in (back[-1], back[0])]
+    assert words == ["first", "last"]
+    assert back[0]["headers"]["redelivered"] is True

@@ -1,6 +1,7 @@
 """Gives back what workers held that are silent or dead, marked as delivered before."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,8 +11,13 @@ from stoker_config.lapsed import VISIBILITY_TIMEOUT
 from stoker_workers.broker.ledger import Ledger, Return
 from stoker_workers.broker.scripts import LAPSED
 
+logger = logging.getLogger(__name__)
+
 # How many lapsed deliveries one sweep gives back at most.
 _SWEEP: Final = 200
+
+# What reading a message raises that no producer of kombu's has made.
+NO_ENVELOPE: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 QueuesOf = Callable[[str, str], Sequence[str]]
 
@@ -94,28 +100,35 @@ def give_back_marked(ledger: Ledger, tags: Sequence[str], queues_of: QueuesOf) -
 
 
 def _give_back(ledger: Ledger, held: Mapping[str, bytes], queues_of: QueuesOf) -> int:
-    messages = []
+    messages, dropped = [], []
     for tag, text in held.items():
-        message, exchange, routing_key = json.loads(text)
-        _mark_redelivered(message)
-        queue = next(iter(queues_of(exchange, routing_key)), routing_key)
-        key = keys.queue(queue, _priority(message), PRIORITY_STEPS)
-        messages.append(Return(tag, key, json.dumps(message), _job_id(message)))
+        try:
+            messages.append(_returned(tag, text, queues_of))
+        except NO_ENVELOPE:
+            dropped.append(tag)
+    if dropped:
+        logger.error("%d messages are not in kombu's form; they are dropped", len(dropped))
+        ledger.acknowledge(dropped)
     return ledger.restore(messages) if messages else 0
 
 
-def _mark_redelivered(message: dict[str, Any]) -> None:
-    message.setdefault("headers", {})["redelivered"] = True
-    message["properties"].setdefault("delivery_info", {})["redelivered"] = True
+def _returned(tag: str, text: bytes, queues_of: QueuesOf) -> Return:
+    message, exchange, routing_key = json.loads(text)
+    message["headers"] = {**(message.get("headers") or {}), "redelivered": True}
+    properties = message["properties"]
+    info = properties.get("delivery_info") or {}
+    properties["delivery_info"] = {**info, "redelivered": True}
+    queue = next(iter(queues_of(exchange, routing_key)), routing_key)
+    key = keys.queue(queue, _priority(properties), PRIORITY_STEPS)
+    job_id = message["headers"].get("id")
+    died = job_id if isinstance(job_id, str) else ""
+    # What UTF-8 has no bytes for would end the call that gives all of them back.
+    (key + died).encode()
+    return Return(tag, key, json.dumps(message), died)
 
 
-def _job_id(message: Mapping[str, Any]) -> str:
-    """Give the ID of a message's job; '' where it is not among the headers."""
-    return str(message["headers"].get("id") or "")
-
-
-def _priority(message: Mapping[str, Any]) -> int:
+def _priority(properties: Mapping[str, Any]) -> int:
     try:
-        return max(min(int(message["properties"]["priority"]), 9), 0)
-    except (TypeError, ValueError, KeyError):
+        return max(min(int(properties["priority"]), 9), 0)
+    except (TypeError, ValueError, KeyError, OverflowError):
         return 0

@@ -46,6 +46,11 @@ class QoS(stock.QoS):
         else:
             self.ack(delivery_tag)
 
+    def drop(self, delivery_tag: str) -> None:
+        """Acknowledge a delivery that makes no message, which nobody was told of."""
+        self.channel.ledger.acknowledge_soon(delivery_tag)
+        self._schedule()
+
     def flush(self) -> None:
         """Send the acknowledgements that wait."""
         self._scheduled = False

@@ -26,7 +26,7 @@ from kombu.transport import redis as stock
 from pydantic_core import from_json
 
 from stoker_config.servers import ANSWER_SECONDS
-from stoker_workers.broker.leases import give_back_doubted
+from stoker_workers.broker.leases import NO_ENVELOPE, give_back_doubted
 from stoker_workers.broker.ledger import Ledger
 from stoker_workers.broker.qos import QoS
 from stoker_workers.broker.scripts import CLAIM
@@ -242,11 +242,11 @@ class Channel(stock.Channel):
     def _deliver_claimed(self, claimed: list[Claimed]) -> None:
         for at, (tag, _, queue, text) in enumerate(claimed):
             try:
-                message = _read(text)
+                message = self._readable(_read(text))
                 message["properties"]["delivery_tag"] = tag
-            except (ValueError, KeyError, TypeError):
+            except NO_ENVELOPE:
                 logger.error("a message in %s is not in kombu's form; it is dropped", queue)
-                self.ledger.acknowledge([tag])
+                self.qos.drop(tag)
                 continue
             try:
                 self.connection._deliver(message, queue)
@@ -255,6 +255,30 @@ class Channel(stock.Channel):
                 # else would give them back.
                 self.ledger.give_back_soon([other for other, _, _, _ in claimed[at + 1 :]])
                 raise
+
+    def _readable(self, message: Any) -> Any:
+        """Make sure that kombu can make a message of an envelope: what it raises ends the worker.
+
+        Raises:
+            NO_ENVELOPE: It cannot.
+        """
+        headers, properties = message.get("headers") or {}, message["properties"]
+        for value in (headers, properties, properties.get("delivery_info")):
+            if not isinstance(value, dict | None):
+                raise TypeError
+        job_id = headers.get("id")
+        if isinstance(job_id, str) and not job_id.isascii():
+            job_id.encode()  # half of a surrogate pair: no key of Redis's could be made of it
+        for name in ("content-type", "content-encoding"):
+            if not isinstance(message.get(name), str | None):
+                raise TypeError
+        if body := message.get("body"):
+            try:
+                self.decode_body(body, properties.get("body_encoding"))
+            except NO_ENVELOPE:
+                # Its headers say whose job it is, so the consumer refuses it, and its caller hears.
+                message["body"] = ""
+        return message
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
         """Send to all who listen, and count them."""
