@@ -8,14 +8,19 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import redis
-
-from stoker_config import keys, outbox
-from stoker_config.servers import connect, is_full
+from stoker_config import keys
+from stoker_config.servers import connect
 from stoker_config.settings import Settings
 from stoker_tasks.event import Event
 from stoker_tasks.stored import read
-from stoker_workers.broker.backend import CollectingBackend, Deliveries, Stored
+from stoker_workers.broker.backend import (
+    CollectingBackend,
+    Deliveries,
+    Stored,
+    numbered,
+    run_or_when_full,
+    run_script,
+)
 from stoker_workers.broker.storing import CONCLUDE, CONCLUDE_WHEN_FULL, SETTLE
 
 logger = logging.getLogger(__name__)
@@ -60,13 +65,11 @@ class ApartBackend(CollectingBackend):
         """Store results on their server, and give what is to be told of what stands there."""
         if self._settle is None:
             self._settle = self.client.register_script(SETTLE)
-        try:
-            stands = self._settle(
-                keys=[each.key for each in results],
-                args=[arg for each in results for arg in (each.value, each.expires)],
-            )
-        except redis.ResponseError as error:
-            raise _refusal(error) from None
+        stands = run_script(
+            self._settle,
+            keys=[each.key for each in results],
+            args=[arg for each in results for arg in (each.value, each.expires)],
+        )
         return [
             _told(each, before) if before else each.event
             for each, before in zip(results, stands, strict=True)
@@ -78,39 +81,20 @@ class ApartBackend(CollectingBackend):
         events: Sequence[Event | None],
         deliveries: Deliveries,
     ) -> None:
-        told = [
-            arg
-            for number, event in enumerate(events, 1)
-            if event is not None
-            for arg in (number, *outbox.fields(event))
-        ]
         jobs = [
             arg
             for each in results
             for arg in (each.job, deliveries.tags.get(each.job, ""), each.tenant)
         ]
-        call = {
-            "keys": [keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table],
-            "args": [len(results), *jobs, *told],
-        }
-        try:
-            self._conclude(**call)
-            return
-        except redis.ResponseError as error:
-            if not is_full(error):
-                raise
-        try:
-            self._conclude_when_full(**call)
-        except redis.ResponseError as error:
-            raise _refusal(error) from None
+        run_or_when_full(
+            self._conclude,
+            self._conclude_when_full,
+            keys=[keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table],
+            args=[len(results), *jobs, *numbered(events)],
+        )
 
 
 def _told(result: Stored, before: bytes) -> Event | None:
     """Tell of an end that was stored by an earlier delivery, which died before it told of it."""
     ended = read(before) if result.listener else None
     return result.listener.completed(result.job, ended) if result.listener and ended else None
-
-
-def _refusal(error: redis.ResponseError) -> redis.ResponseError:
-    """Give what a script was refused: some servers tell of a want of memory in their own words."""
-    return redis.OutOfMemoryError(str(error)) if is_full(error) else error

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -310,12 +310,7 @@ class CollectingBackend(QuickBackend):
             raise refusal
 
     def _store_all(self, results: list[Stored], deliveries: Deliveries) -> None:
-        told = [
-            arg
-            for number, each in enumerate(results, 1)
-            if each.event is not None
-            for arg in (number, *outbox.fields(each.event))
-        ]
+        told = numbered([each.event for each in results])
         names = (keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table)
         late = self._run_store(
             keys=[*names, *(each.key for each in results)],
@@ -338,17 +333,43 @@ class CollectingBackend(QuickBackend):
         if self._store is None:
             self._store = self.client.register_script(STORE)
             self._store_when_full = self.client.register_script(STORE_WHEN_FULL)
-        try:
-            return int(self._store(**call))
-        except redis.ResponseError as error:
-            if not is_full(error):
-                raise
-        try:
-            return int(self._store_when_full(**call))
-        except redis.ResponseError as error:
-            if is_full(error):
-                raise redis.OutOfMemoryError(str(error)) from None
+        return int(run_or_when_full(self._store, self._store_when_full, **call))
+
+
+def numbered(events: Sequence[Event | None]) -> list[Any]:
+    """Give what scripts take of the events of some results: each with its result's number."""
+    return [
+        arg
+        for number, event in enumerate(events, 1)
+        if event is not None
+        for arg in (number, *outbox.fields(event))
+    ]
+
+
+def run_or_when_full(script: Any, when_full: Any, **call: Any) -> Any:
+    """Run a script and, where the server has no memory for it, the one for that case.
+
+    Raises:
+        redis.OutOfMemoryError: That one was refused as well.
+    """
+    try:
+        return script(**call)
+    except redis.ResponseError as error:
+        if not is_full(error):
             raise
+    return run_script(when_full, **call)
+
+
+def run_script(script: Any, **call: Any) -> Any:
+    """Run a script: some servers tell of a want of memory inside one in words of their own.
+
+    Raises:
+        redis.OutOfMemoryError: The server has no memory for it.
+    """
+    try:
+        return script(**call)
+    except redis.ResponseError as error:
+        raise (redis.OutOfMemoryError(str(error)) if is_full(error) else error) from None
 
 
 def _with_ends(times: Mapping[str, Any], now: float, seconds: int) -> dict[str, Any]:
