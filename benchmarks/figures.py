@@ -64,8 +64,13 @@ def rate(stamps: Sequence[float], skip: float = 0.2) -> float:
     Args:
         stamps: When each job was done, in seconds.
         skip: The share that is left out, in which a system warms up.
+
+    Raises:
+        ValueError: Those that count have one stamp, as those of a single batch have.
     """
     ordered = sorted(stamps)
     first = int(skip * len(ordered))
     passed = ordered[-1] - ordered[first]
-    return (len(ordered) - 1 - first) / passed if passed > 0 else math.inf
+    if not passed:
+        raise ValueError(f"{len(ordered)} jobs ended in one batch: measure more to know their rate")
+    return (len(ordered) - 1 - first) / passed
