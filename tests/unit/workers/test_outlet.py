@@ -8,7 +8,7 @@ from celery.exceptions import Reject
 from celery.worker import state
 
 from stoker_config import keys
-from stoker_workers.broker.outlet import _conclude
+from stoker_workers.broker.concluding import conclude
 from tests.unit.workers.test_fast_lane import Broker, broker, success
 
 __all__ = ["broker"]
@@ -50,6 +50,6 @@ def test_a_job_that_cannot_be_ended_costs_no_other_its_end(broker: Broker) -> No
 
 
 def test_a_rejected_job_is_forgotten(broker: Broker) -> None:
-    _conclude([(broker.request(), (1, Reject(requeue=False), 0.0))])
+    conclude([(broker.request(), (1, Reject(requeue=False), 0.0))])
 
     assert broker.left()[:3] == (0, 0, 0)

@@ -1,47 +1,43 @@
-"""Tells Celery, and the job's caller through it, what becomes of deliveries."""
+"""The engine's outlet: writes into Redis what becomes of deliveries, and has Celery told of it."""
 
 import json
-import logging
-import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
 import redis
-from billiard.einfo import ExceptionInfo
-from celery.app.task import Context
-from celery.exceptions import Reject
-from celery.states import FAILURE
 from celery.worker import state
 from kombu.exceptions import OperationalError
 
 from stoker_config import keys, outbox
 from stoker_config.clock import ServerClock
-from stoker_config.lapsed import COUNT_SECONDS, DIED
+from stoker_config.lapsed import DIED
 from stoker_config.once import KEEP_ALL
 from stoker_config.retention import Retention
 from stoker_config.servers import connect
 from stoker_config.settings import Settings
-from stoker_tasks.errors import Internal, Poison
+from stoker_tasks.errors import Poison
 from stoker_tasks.event import Event
 from stoker_tasks.result import Failure, Success
 from stoker_tasks.wire import COUNTED_HEADER, IDEMPOTENCY_HEADER
 from stoker_workers.broker import fast_lane
 from stoker_workers.broker.backend import Deliveries
+from stoker_workers.broker.concluding import (
+    conclude,
+    conclude_revoked,
+    end,
+    give_back,
+    note_started,
+)
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.kept import keep_messages
 from stoker_workers.broker.ledger import Ledger, ledger_of
-from stoker_workers.broker.request import TIMES, custom_headers
-from stoker_workers.broker.returning import give_back_marked, suspect
+from stoker_workers.broker.returning import count_starts, give_back_marked, suspect
 from stoker_workers.broker.streaming import Streams
-from stoker_workers.broker.tasks import Returned, outcome
 from stoker_workers.engine.delivery import Delivery, Outcome, Said
-from stoker_workers.engine.faults import log_fault
-
-logger = logging.getLogger(__name__)
 
 # What a server that is away or refuses raises, in redis-py's words or in kombu's.
 _SERVER_ERRORS: Final = (redis.RedisError, OperationalError)
@@ -137,7 +133,7 @@ class CeleryOutlet:
         now = self.now()
         for delivery in deliveries:
             delivery.handle.started_at = now
-        self._calls.put(partial(_note_started, deliveries, time.time()))
+        self._calls.put(partial(note_started, deliveries, time.time()))
 
     def said(self, said: Sequence[Said]) -> Sequence[Delivery]:
         """Hand on new text of running jobs."""
@@ -149,7 +145,7 @@ class CeleryOutlet:
             each.handle.ended = True
         self._forget(deliveries)
         self._let_keys_lapse(deliveries)
-        self._calls.put(partial(_conclude_revoked, deliveries))
+        self._calls.put(partial(conclude_revoked, deliveries))
 
     def returned(
         self, deliveries: Sequence[Delivery], suspects: Sequence[Delivery], *, guilty: bool
@@ -157,7 +153,7 @@ class CeleryOutlet:
         """Give deliveries back at once: a stage died of them."""
         self._forget(deliveries, queued=False)
         count_starts(self._client, [each.id for each in deliveries if each.handle.started_at])
-        suspect(self._client, [each.id for each in suspects], COUNT_SECONDS, guilty=guilty)
+        suspect(self._client, [each.id for each in suspects], guilty=guilty)
         self._calls.put(partial(give_back_marked, [each.handle for each in deliveries]))
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
@@ -197,7 +193,7 @@ class CeleryOutlet:
             count_starts(self._client, [each.id for each in deliveries if each.handle.started_at])
         finally:
             # Else their leases would be renewed, with nobody at work.
-            self._calls.put(partial(_give_back, deliveries))
+            self._calls.put(partial(give_back, deliveries))
 
     def _finish(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         for each, _ in outcomes:
@@ -217,8 +213,7 @@ class CeleryOutlet:
         backend = outcomes[0][0].handle.task.backend
         with backend.collect(deliveries) as stored:
             ended = [
-                (each.handle, _end(backend, each.handle, result, quick))
-                for each, result in outcomes
+                (each.handle, end(backend, each.handle, result, quick)) for each, result in outcomes
             ]
         unstored = [each for each, _ in outcomes if each.id not in stored]
         if unstored:
@@ -235,7 +230,7 @@ class CeleryOutlet:
             ledger.acknowledged(tag for job, tag in deliveries.tags.items() if job in stored)
         # Celery is told last, and acknowledges what storing did not: the jobs whose results nobody
         # wants, and all on kombu's own transport. A crash before it repeats them, and loses none.
-        self._calls.put(partial(_conclude, ended))
+        self._calls.put(partial(conclude, ended))
 
     def _tell_all(
         self, events: Sequence[Event], unless: Callable[[str], str], client: Any = None
@@ -287,22 +282,6 @@ def _may_be_repeated(result: Outcome) -> bool:
     return not isinstance(result, Success | Poison)
 
 
-def count_starts(client: Any, ids: Sequence[str]) -> None:
-    """Remember that deliveries of these jobs were started, which will not end them.
-
-    Args:
-        client: A redis-py client.
-        ids: The jobs.
-    """
-    if not ids:
-        return
-    with client.pipeline(transaction=False) as pipe:
-        for job_id in ids:
-            pipe.incr(keys.starts(job_id))
-            pipe.expire(keys.starts(job_id), COUNT_SECONDS)
-        pipe.execute()
-
-
 def _deliveries(ledger: Ledger | None, deliveries: Sequence[Delivery]) -> Deliveries:
     if ledger is None:
         return Deliveries()
@@ -326,113 +305,3 @@ def _is_revoked(request: Any) -> bool:
         return True
     expires = request.expires
     return expires is not None and datetime.now(UTC if expires.tzinfo else None) > expires
-
-
-def _end(
-    backend: Any, request: Any, result: Outcome, quick: Collection[Any]
-) -> tuple[int, Any, float]:
-    """End one job: by Celery's tracer, unless that has nothing to do but store the result."""
-    if request.task in quick and fast_lane.is_plain(request, result):
-        assert isinstance(result, Success)
-        if (ended := fast_lane.complete(backend, request, result)) is not None:
-            return ended
-    return _trace(request, result)
-
-
-def _trace(request: Any, result: Outcome) -> tuple[int, Any, float]:
-    """Run Celery's tracer for one job, and let no job's message harm the others."""
-    try:
-        return _run_tracer(request, result)
-    except (redis.ConnectionError, redis.TimeoutError, OperationalError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a link, an errback or a chord makes no sense
-        log_fault(logger, "Celery's tracer failed", error)
-        failure = Internal(f"the job's links could not be followed: {type(error).__name__}")
-        context = Context(request.request_dict)
-        request.task.backend.store_result(request.id, failure, FAILURE, request=context)
-        return 1, _as_raised(failure), 0.0
-
-
-def _as_raised(failure: Internal) -> ExceptionInfo:
-    try:
-        raise failure
-    except Internal:
-        return ExceptionInfo()
-
-
-def _run_tracer(request: Any, result: Outcome) -> tuple[int, Any, float]:
-    """Run Celery's tracer as its pool would; gives what `on_success` takes."""
-    args, kwargs, embed = request._payload
-    context = request.request_dict
-    # Celery would look for them among all it knows, which takes longer than anything else it does.
-    context["headers"] = custom_headers(context) or None
-    context.update(
-        {"args": args, "kwargs": kwargs, "hostname": request.hostname, "is_eager": False},
-        **{TIMES: request.times()},
-        **embed or {},
-    )
-    with outcome(result):
-        try:
-            returned, info, _, shown = request.task.__trace__(request.id, args, kwargs, context)
-        except Reject as reject:
-            return 1, reject, 0.0
-    runtime = fast_lane.runtime_of(result) if isinstance(result, Success) else 0.0
-    return (1, returned, 0.0) if info else (0, shown, runtime)
-
-
-def _note_started(deliveries: Sequence[Delivery], now: float) -> None:
-    pid = os.getpid()
-    for delivery in deliveries:
-        request = delivery.handle
-        request.worker_pid, request.time_start = pid, now
-        state.task_accepted(request, add_to_total_count=_count)
-        request.send_event("task-started")
-
-
-def _count(names: Mapping[str, int]) -> None:
-    """Count tasks as Celery does, whose `Counter.update` finds out first what it was given."""
-    for name, number in names.items():
-        state.total_count[name] += number
-
-
-def _conclude(ended: Sequence[tuple[Any, tuple[int, Any, float]]]) -> None:
-    for request, outcome_ in ended:
-        _guarded(request, partial(_conclude_one, request, *outcome_))
-
-
-def _conclude_one(request: Any, failed: int, value: Any, runtime: float) -> None:
-    if isinstance(value, Reject):
-        state.task_ready(request)
-        request.reject(requeue=value.requeue)
-    elif isinstance(value, Returned):
-        fast_lane.conclude(request, value, runtime)
-    else:
-        request.on_success((failed, value, runtime))
-
-
-def _give_back(deliveries: Sequence[Delivery]) -> None:
-    for delivery in deliveries:
-        state.task_ready(delivery.handle)
-        _guarded(delivery.handle, partial(delivery.handle.reject, requeue=True))
-
-
-def _conclude_revoked(deliveries: Sequence[Delivery]) -> None:
-    for delivery in deliveries:
-        _guarded(delivery.handle, partial(_revoke_one, delivery.handle))
-
-
-def _revoke_one(request: Any) -> None:
-    if not request.revoked():
-        state.revoked.add(request.id)
-        request.revoked()
-
-
-def _guarded(request: Any, step: Callable[[], object]) -> None:
-    """Take one request's last step; if it fails, the request goes back and the others go on."""
-    try:
-        step()
-    except Exception as error:  # noqa: BLE001 - most likely the server is away
-        log_fault(logger, "a job could not be concluded; it is delivered again", error)
-        ledger = ledger_of(request)
-        if ledger is not None:
-            ledger.give_back_soon([request.message.delivery_tag])

@@ -1,4 +1,4 @@
-"""Gives back what a stage of this worker had in hand when it died, and notes the suspects."""
+"""Gives back what this worker has begun and will not end, and notes its starts and suspects."""
 
 import logging
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import redis
 from celery.worker import state
 
 from stoker_config import keys
+from stoker_config.lapsed import COUNT_SECONDS
 from stoker_workers.broker import leases
 from stoker_workers.broker.ledger import ledger_of
 from stoker_workers.engine.faults import log_fault
@@ -15,13 +16,28 @@ from stoker_workers.engine.faults import log_fault
 logger = logging.getLogger(__name__)
 
 
-def suspect(client: Any, ids: Sequence[str], seconds: int, *, guilty: bool) -> None:
+def count_starts(client: Any, ids: Sequence[str]) -> None:
+    """Remember that deliveries of these jobs were started, which will not end them.
+
+    Args:
+        client: A redis-py client.
+        ids: The jobs.
+    """
+    if not ids:
+        return
+    with client.pipeline(transaction=False) as pipe:
+        for job_id in ids:
+            pipe.incr(keys.starts(job_id))
+            pipe.expire(keys.starts(job_id), COUNT_SECONDS)
+        pipe.execute()
+
+
+def suspect(client: Any, ids: Sequence[str], *, guilty: bool) -> None:
     """Note jobs that a stage may have died of: they run alone from now on.
 
     Args:
         client: A redis-py client.
         ids: The jobs.
-        seconds: For how long it is remembered.
         guilty: Whether it died of them for certain. Else no death is counted, only the suspicion.
     """
     with client.pipeline(transaction=True) as pipe:
@@ -31,7 +47,7 @@ def suspect(client: Any, ids: Sequence[str], seconds: int, *, guilty: bool) -> N
                 pipe.incr(key)
             else:
                 pipe.set(key, 0, nx=True)
-            pipe.expire(key, seconds)
+            pipe.expire(key, COUNT_SECONDS)
         pipe.execute()
 
 

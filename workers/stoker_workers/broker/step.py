@@ -23,7 +23,8 @@ from stoker_workers.broker import commands, reliance
 from stoker_workers.broker.announcer import Announcer
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.intake import Intake
-from stoker_workers.broker.outlet import CeleryOutlet, count_starts
+from stoker_workers.broker.outlet import CeleryOutlet
+from stoker_workers.broker.returning import count_starts
 from stoker_workers.broker.transport import ledgers
 from stoker_workers.broker.watchdog import Watchdog
 from stoker_workers.engine.control import ModelControl
