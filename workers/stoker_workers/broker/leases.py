@@ -8,6 +8,7 @@ from typing import Any, Final
 from stoker_config import keys
 from stoker_config.keys import PRIORITY_STEPS
 from stoker_config.lapsed import VISIBILITY_TIMEOUT
+from stoker_workers.broker.envelope import NO_ENVELOPE
 from stoker_workers.broker.ledger import Ledger, Return
 from stoker_workers.broker.scripts import LAPSED
 
@@ -15,9 +16,6 @@ logger = logging.getLogger(__name__)
 
 # How many lapsed deliveries one sweep gives back at most.
 _SWEEP: Final = 200
-
-# What reading a message raises that no producer of kombu's has made.
-NO_ENVELOPE: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 QueuesOf = Callable[[str, str], Sequence[str]]
 

@@ -4,7 +4,7 @@ It reads and writes kombu's own lists, envelopes and `unacked` keys, so stock pr
 workers share the broker. It differs in how a worker takes and returns messages:
 
 - a claim is one script that takes up to `claim_limit` messages and registers them;
-- an idle worker waits by a blocking peek (`BLMOVE list list RIGHT RIGHT`), which moves nothing;
+- an idle worker waits by blocking peeks, which move nothing;
 - the process's `Ledger` renews leases, acknowledges by the batch, and survives reconnects;
 - a delivery's tag is minted by its claim, so a late worker meets nobody else's delivery.
 """
@@ -13,21 +13,20 @@ import json
 import logging
 import os
 from binascii import a2b_base64
-from contextlib import suppress
-from math import inf
 from queue import Empty
 from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
 import redis
-from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
-from pydantic_core import from_json
 
 from stoker_config.servers import ANSWER_SECONDS
-from stoker_workers.broker.leases import NO_ENVELOPE, give_back_doubted
+from stoker_workers.broker.envelope import NO_ENVELOPE, Message, read_envelope
+from stoker_workers.broker.leases import give_back_doubted
 from stoker_workers.broker.ledger import Ledger
+from stoker_workers.broker.peeks import PEEK, Peeks, Poller
 from stoker_workers.broker.qos import QoS
 from stoker_workers.broker.scripts import CLAIM
 
@@ -35,19 +34,11 @@ logger = logging.getLogger(__name__)
 
 # The name under which broker URLs choose this transport.
 ALIAS: Final = "stoker"
-# Seconds of a blocking peek; after it the connection is known to be alive.
-_PEEK_SECONDS: Final = 5
-_PEEK: Final = "PEEK:"
-# Seconds without one after the server has refused one for want of memory.
-_REFUSED_SECONDS: Final = 1.0
 # Every so many claims of a few messages one begins with the lowest priority.
 LOW_TURN: Final = 10
 
 # A delivery's tag, the list and the queue that its message came from, and its text.
 Claimed = tuple[str, str, str, Any]
-
-# What a message of JSON says of its body.
-_JSON: Final = ("application/json", "utf-8")
 
 _ledgers: dict[tuple[Any, ...], Ledger] = {}
 
@@ -55,35 +46,6 @@ _ledgers: dict[tuple[Any, ...], Ledger] = {}
 def ledgers() -> list[Ledger]:
     """List the ledgers of this process: one for each server it consumes from."""
     return list(_ledgers.values())
-
-
-class Poller(stock.MultiChannelPoller):
-    """kombu's poller, which also hears the answers to blocking peeks."""
-
-    def on_readable(self, fileno: int) -> Any:
-        """Read what a socket has."""
-        channel, kind = self._fd_to_chan.get(fileno, (None, ""))
-        if kind.startswith(_PEEK):
-            return channel.read_peek(kind.removeprefix(_PEEK))
-        return super().on_readable(fileno)
-
-
-class Message(virtual.Message):
-    """A message whose JSON is read quickly."""
-
-    def _decode(self) -> Any:
-        body = self.body
-        # What names a type of kombu's own is left to kombu, and so is what makes no sense.
-        if (
-            (self.content_type, self.content_encoding) == _JSON
-            and self.accept is not None
-            and _JSON[0] in self.accept
-            and isinstance(body, bytes)
-            and b'"__type__"' not in body
-        ):
-            with suppress(ValueError):
-                return from_json(body, cache_strings="keys")
-        return super()._decode()
 
 
 class Channel(stock.Channel):
@@ -103,14 +65,11 @@ class Channel(stock.Channel):
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.peeks = Peeks(self)
         self._claims = 0
         self._in_poll: Any = False
-        self._idle = False
         self._no_ack: set[str] = set()
         self._claiming: list[tuple[str, str]] = []
-        self._peeks: dict[str, Any] = {}
-        self._peeking: dict[str, float] = {}
-        self._refused = -inf
         self._claim_sha = ""
         super().__init__(*args, **kwargs)
         self.tag_prefix = f"{self.worker_id}-{uuid4().hex[:12]}."
@@ -158,11 +117,7 @@ class Channel(stock.Channel):
             except (Empty, *self.connection_errors) as error:
                 logger.debug("a claim ended with the channel: %s", type(error).__name__)
             self._in_poll = None
-        for client in self._peeks.values():
-            connection, client.connection = client.connection, None
-            if connection is not None:
-                connection.disconnect()
-        self._peeks.clear()
+        self.peeks.close()
         super().close()
 
     # -- claiming: kombu calls these two where it would send and read a BRPOP ---------------------
@@ -171,10 +126,10 @@ class Channel(stock.Channel):
         if self._takes_replies():
             super()._brpop_start(*args, **kwargs)
             return
-        if self._idle:
-            self._start_peeks()
-            return
         lists = self._lists()
+        if self.peeks.idle:
+            self.peeks.start(key for key, _ in lists)
+            return
         credit = self.qos.can_consume_max_estimate()
         limit = self.claim_limit if credit is None else min(self.claim_limit, credit)
         if not lists or limit <= 0:
@@ -228,7 +183,7 @@ class Channel(stock.Channel):
         finally:
             self._in_poll = None
         if not flat:
-            self._idle = True
+            self.peeks.idle = True
             raise Empty
         prefix = self._claim_prefix()
         claimed = [
@@ -242,7 +197,7 @@ class Channel(stock.Channel):
     def _deliver_claimed(self, claimed: list[Claimed]) -> None:
         for at, (tag, _, queue, text) in enumerate(claimed):
             try:
-                message = self._readable(_read(text))
+                message = read_envelope(text, self.decode_body)
                 message["properties"]["delivery_tag"] = tag
             except NO_ENVELOPE:
                 logger.error("a message in %s is not in kombu's form; it is dropped", queue)
@@ -255,30 +210,6 @@ class Channel(stock.Channel):
                 # else would give them back.
                 self.ledger.give_back_soon([other for other, _, _, _ in claimed[at + 1 :]])
                 raise
-
-    def _readable(self, message: Any) -> Any:
-        """Make sure that kombu can make a message of an envelope: what it raises ends the worker.
-
-        Raises:
-            NO_ENVELOPE: It cannot.
-        """
-        headers, properties = message.get("headers") or {}, message["properties"]
-        for value in (headers, properties, properties.get("delivery_info")):
-            if not isinstance(value, dict | None):
-                raise TypeError
-        job_id = headers.get("id")
-        if isinstance(job_id, str) and not job_id.isascii():
-            job_id.encode()  # half of a surrogate pair: no key of Redis's could be made of it
-        for name in ("content-type", "content-encoding"):
-            if not isinstance(message.get(name), str | None):
-                raise TypeError
-        if body := message.get("body"):
-            try:
-                self.decode_body(body, properties.get("body_encoding"))
-            except NO_ENVELOPE:
-                # Its headers say whose job it is, so the consumer refuses it, and its caller hears.
-                message["body"] = ""
-        return message
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
         """Send to all who listen, and count them."""
@@ -311,50 +242,9 @@ class Channel(stock.Channel):
             for queue in queues
         ]
 
-    # -- waiting: one connection and one blocking peek for each list ------------------------------
-
-    def _start_peeks(self) -> None:
-        if monotonic() - self._refused < _REFUSED_SECONDS:
-            return
-        for key, _ in self._lists():
-            client = self._peeks.get(key)
-            if key in self._peeking:
-                self._check_peek(key, client)
-                continue
-            if client is None:
-                client = self._peeks[key] = self._create_client(asynchronous=True)
-            cycle = self.connection.cycle
-            if not cycle._client_registered(self, client, _PEEK + key):
-                cycle._register(self, client, _PEEK + key)
-            client.connection.send_command("BLMOVE", key, key, "RIGHT", "RIGHT", _PEEK_SECONDS)
-            self._peeking[key] = monotonic()
-
-    def _check_peek(self, key: str, client: Any) -> None:
-        """Drop a connection that has not answered in time: a half-open socket never would."""
-        if monotonic() - self._peeking[key] > _PEEK_SECONDS + self.health_check_interval:
-            logger.warning("a waiting connection is silent; it is replaced")
-            del self._peeking[key]
-            client.connection.disconnect()
-
-    def read_peek(self, key: str) -> None:
-        """Read the answer to a blocking peek: if a message is there, claim next."""
-        client = self._peeks[key]
-        self._peeking.pop(key, None)
-        try:
-            answer = client.parse_response(client.connection, "BLMOVE")
-        except redis.exceptions.OutOfMemoryError:
-            # To the server it is a write. The connection is well, and memory may come back.
-            self._refused = monotonic()
-            return
-        except self.connection_errors:
-            client.connection.disconnect()
-            raise
-        if answer is not None:
-            self._idle = False
-
     def _poll_error(self, type: str, **options: Any) -> Any:
-        if type.startswith(_PEEK):
-            return self.read_peek(type.removeprefix(_PEEK))
+        if type.startswith(PEEK):
+            return self.peeks.read(type)
         return super()._poll_error(type, **options)
 
 
@@ -370,13 +260,6 @@ def first_queue(claims: int, queues: int) -> int:
     """
     turn, ordinary = divmod(claims, LOW_TURN)
     return (claims - turn if ordinary else turn) % max(1, queues)
-
-
-def _read(text: Any) -> Any:
-    try:
-        return from_json(text, cache_strings="keys")
-    except ValueError:
-        return json.loads(text)  # knows more: halves of surrogate pairs, deeper nesting
 
 
 class Transport(stock.Transport):
