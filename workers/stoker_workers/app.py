@@ -32,10 +32,10 @@ from stoker_workers.engine.budgets import Budgets
 from stoker_workers.engine.control import ModelControl
 from stoker_workers.engine.delivery import Outlet
 from stoker_workers.engine.flow import Flow
-from stoker_workers.engine.model import ModelKey, WarmModel
+from stoker_workers.engine.model import ModelKey
 from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.probe import probe
-from stoker_workers.engine.progress import Progress
+from stoker_workers.engine.progress import Course, Progress
 from stoker_workers.engine.served import ServedModels, parse_preload
 from stoker_workers.engine.window import Budget
 from stoker_workers.outside.addresses import Guard
@@ -105,7 +105,7 @@ def broker_conf(settings: Settings) -> dict[str, Any]:
 def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
     """Build the engine of a worker: its device, its models and its stages."""
     from stoker_workers.engine.warm import WarmModels
-    from stoker_workers.models.catalog import load
+    from stoker_workers.models.catalog import load_in_steps
     from stoker_workers.models.device import find_device
     from stoker_workers.models.extensions import extended
     from stoker_workers.models.resolve import with_tasks
@@ -129,9 +129,9 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
         settings.cache_dir / "budgets.json",
     )
 
-    def load_and_probe(key: ModelKey, progress: Progress) -> WarmModel:
+    def load_and_probe(key: ModelKey, progress: Progress) -> Course:
         entry = listed.get(key.listed) or ModelEntry(model=key.model)
-        model = load(key, device, entry, progress, settings.cache_dir)
+        model = yield from load_in_steps(key, device, entry, progress, settings.cache_dir)
         # Only a model that is there from the start finds the device idle.
         if key in served.preload and not settings.batch_tokens:
             progress.step("probing")

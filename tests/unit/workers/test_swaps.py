@@ -13,8 +13,8 @@ from stoker_tasks.result import Success
 from stoker_workers.engine import shelf
 from stoker_workers.engine.delivery import Delivery, Outcome
 from stoker_workers.engine.flow import Flow
-from stoker_workers.engine.model import Chunk, ModelKey, Prepared, WarmModel
-from stoker_workers.engine.progress import Progress
+from stoker_workers.engine.model import Chunk, ModelKey, Prepared
+from stoker_workers.engine.progress import Course, Progress
 from stoker_workers.engine.served import ServedModels
 from stoker_workers.engine.warm import WarmModels
 from stoker_workers.engine.window import Budget
@@ -50,8 +50,8 @@ def job(name: str, words: str = "sleep=0.01", **options: Any) -> Delivery:
 
 
 def two_that_do_not_fit(loads: list[str], seconds: float = 0.0) -> WarmModels:
-    def load(key: ModelKey, progress: Progress) -> WarmModel:
-        progress.make_room(60)
+    def load(key: ModelKey, progress: Progress) -> Course:
+        yield 60
         loads.append(key.model)
         time.sleep(seconds)
         progress.took(60)
@@ -117,8 +117,8 @@ def test_a_job_does_not_wait_for_itself_where_its_model_is_to_leave(
         def preprocess(self, job: Any, media: Mapping[str, bytes]) -> Prepared:
             return Prepared([Chunk({"text": "a file"}, 1)])
 
-    def load(key: ModelKey, progress: Progress) -> WarmModel:
-        progress.make_room(60)
+    def load(key: ModelKey, progress: Progress) -> Course:
+        yield 60
         loads.append(key.model)
         progress.took(60)
         return Reader(key.model)

@@ -1,6 +1,7 @@
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from stoker_config.serving import ModelState
 from stoker_tasks.errors import Internal, ModelLoadFailed, UnknownModel
 from stoker_workers.engine.model import ModelKey, WarmModel
-from stoker_workers.engine.progress import Progress
+from stoker_workers.engine.progress import Course, Progress
 from stoker_workers.engine.warm import WarmModels
 from tests.support.until import until
 
@@ -45,7 +46,7 @@ class Loader:
 
     def __init__(self) -> None:
         self.loads: list[str] = []
-        self.fail: dict[str, Exception] = {}
+        self.fail: dict[str, BaseException] = {}
         self.sizes: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
         self.clock = Clock()
@@ -57,11 +58,11 @@ class Loader:
         time.sleep(0.1)
         return condition()
 
-    def __call__(self, wanted: ModelKey, progress: Progress) -> WarmModel:
-        self.loads.append(wanted.model)
+    def __call__(self, wanted: ModelKey, progress: Progress) -> Course:
         if wanted.model in self.sizes:
-            progress.make_room(self.sizes[wanted.model])
+            yield self.sizes[wanted.model]
             progress.took(self.sizes[wanted.model])
+        self.loads.append(wanted.model)
         assert self.go.wait(10)
         self.clock.now += self.seconds.get(wanted.model, 0.0)
         if wanted.model in self.fail:
@@ -192,16 +193,35 @@ def test_each_failure_in_a_row_doubles_the_pause(loader: Loader, clock: Clock) -
     assert models.get(key("a")).result(10).name == "a"
 
 
-def test_any_failure_is_a_failure_to_load(loader: Loader) -> None:
+@pytest.mark.parametrize("fault", [KeyError("secret"), SystemExit("secret")])
+def test_any_failure_is_a_failure_to_load(fault: BaseException, loader: Loader) -> None:
     models = WarmModels(loader, 2)
-    loader.fail["a"] = KeyError("secret")
+    loader.fail["a"] = fault
     error = models.get(key("a")).exception(10)
     assert isinstance(error, ModelLoadFailed)
-    assert "KeyError" in error.message
+    assert type(fault).__name__ in error.message
     assert "secret" not in error.message
-    assert isinstance(error.__cause__, KeyError)
+    assert error.__cause__ is fault
     # And the thread lives on.
     assert models.get(key("b")).result(10).name == "b"
+
+
+def test_a_load_that_failed_keeps_nothing_of_the_model() -> None:
+    made: list[weakref.ref[Model]] = []
+
+    def load(wanted: ModelKey, progress: Progress) -> Course:
+        yield 1
+        model = Model(wanted.model)
+        made.append(weakref.ref(model))
+        try:
+            raise KeyError(model.name)
+        except KeyError:
+            raise ModelLoadFailed("too large") from None
+
+    models = WarmModels(load, 2)
+    assert isinstance(models.get(key("a")).exception(10), ModelLoadFailed)
+    until(lambda: _state(models, "a").state == "failed")
+    assert [each() for each in made] == [None]
 
 
 def test_made_up_names_do_not_gather(loader: Loader, clock: Clock) -> None:
@@ -272,6 +292,119 @@ def test_a_model_in_use_is_let_run_out_when_its_memory_is_wanted(
     del wanted
     assert again.result(10).name == "a"
     assert loader.loads == ["a", "b", "a"]
+
+
+def test_while_one_waits_for_room_others_are_loaded_that_have_it(
+    loader: Loader, clock: Clock
+) -> None:
+    loader.sizes = {"a": 60, "b": 60, "c": 30, "d": 30, "huge": 101}
+    models = WarmModels(loader, 9, memory=100, clock=clock)
+    held = take(models, "a")
+    wanted = models.get(key("b"))
+    until(lambda: _state(models, "b").step == "making room")
+    assert _state(models, "b").memory == 60
+
+    beside = take(models, "c")
+    assert isinstance(models.get(key("huge")).exception(10), ModelLoadFailed)
+    loader.fail["d"] = UnknownModel("no d")
+    behind = models.get(key("d"))
+    assert models.evict(lambda each: each.model == "c") == [key("c")]
+    del beside
+    # One goes while another waits, and one fails there that has its room then.
+    assert isinstance(behind.exception(10), UnknownModel)
+    assert take(models, "c").name == "c"
+    assert not wanted.done()
+
+    clock.now += 60
+    until(lambda: _state(models, "a").state == "leaving")
+    assert held.name == "a"
+    del held
+    assert wanted.result(10).name == "b"
+    assert loader.loads == ["a", "c", "d", "c", "b"]
+    assert set(names(models)) == {"b", "c"}
+
+
+def test_small_models_do_not_starve_a_large_one(loader: Loader, clock: Clock) -> None:
+    olds, news = ["o1", "o2", "o3", "o4", "o5"], ["n1", "n2", "n3"]
+    loader.sizes = dict.fromkeys([*olds, *news], 20) | {"large": 60}
+    models = WarmModels(loader, 9, memory=100, clock=clock)
+    held = {name: take(models, name) for name in olds}
+    wanted = models.get(key("large"))
+    until(lambda: _state(models, "large").step == "making room")
+    clock.now += 60
+    until(lambda: [_state(models, name).state for name in olds[:3]] == ["leaving"] * 3)
+
+    # All that go are wanted again at once, and others too.
+    later = {name: models.get(key(name)) for name in [*news, *olds[:3]]}
+    for gone, comes in zip(olds, news[:2], strict=False):
+        del held[gone]
+        assert later[comes].result(10).name == comes
+    # What has passed the large one fits beside it, and it waits for nothing that came after it.
+    for gone in olds[2:]:
+        assert not wanted.done()
+        until(lambda: _state(models, gone).state == "leaving")  # noqa: B023 - asked in this turn only
+        del held[gone]
+    assert wanted.result(10).name == "large"
+    assert loader.loads == [*olds, *news[:2], "large"]
+    assert not any(later[name].done() for name in [news[2], *olds[:3]])
+
+
+def test_who_has_left_the_room_free_need_not_go_for_it(loader: Loader, clock: Clock) -> None:
+    loader.sizes = {"a": 30, "b": 30, "large": 60, "c": 20, "d": 20}
+    models = WarmModels(loader, 9, memory=100, clock=clock)
+    held = {name: take(models, name) for name in "ab"}
+    wanted = models.get(key("large"))
+    until(lambda: _state(models, "large").step == "making room")
+    beside = [take(models, name) for name in "cd"]
+    # Those that were there before it are the ones asked for last.
+    assert all(models.get(key(name)).done() for name in "ab")
+    clock.now += 60
+    until(lambda: [_state(models, name).state for name in "ab"] == ["leaving"] * 2)
+    held.clear()
+    assert wanted.result(10).name == "large"
+    assert [each.name for each in beside] == ["c", "d"]
+    assert loader.loads == ["a", "b", "c", "d", "large"]
+    assert {_state(models, name).state for name in "cd"} == {"warm"}
+
+
+def test_no_more_are_let_run_out_than_the_first_one_needs(loader: Loader, clock: Clock) -> None:
+    loader.sizes = {"a": 50, "b": 50, "first": 20, "second": 70}
+    models = WarmModels(loader, 9, memory=100, clock=clock)
+    held = {name: take(models, name) for name in "ab"}
+    first, second = models.get(key("first")), models.get(key("second"))
+    until(lambda: _state(models, "second").step == "making room")
+    clock.now += 60
+    until(lambda: _state(models, "a").state == "leaving")
+    # One that leaves counts, though it was asked for last by now.
+    again = models.get(key("a"))
+    assert not loader.looked(lambda: _state(models, "b").state == "leaving")
+
+    del held["a"]
+    assert first.result(10).name == "first"
+    until(lambda: _state(models, "b").state == "leaving")
+    held.clear()
+    assert second.result(10).name == "second"
+    assert loader.loads == ["a", "b", "first", "second"]
+    assert not again.done()
+
+
+def test_an_unused_model_stays_as_long_as_its_room_is_not_enough(
+    loader: Loader, clock: Clock
+) -> None:
+    loader.sizes = {"a": 60, "b": 60, "c": 30}
+    models = WarmModels(loader, 9, memory=100, clock=clock)
+    held = take(models, "a")
+    take(models, "c")
+    wanted = models.get(key("b"))
+    until(lambda: _state(models, "b").step == "making room")
+    assert not loader.looked(lambda: names(models) != ["a", "c"])
+    assert models.get(key("c")).done()
+    clock.now += 60
+    until(lambda: _state(models, "a").state == "leaving")
+    assert held.name == "a"
+    del held
+    assert wanted.result(10).name == "b"
+    assert set(names(models)) == {"b", "c"}
 
 
 def test_a_turn_pays_for_its_loading_and_what_it_cost_is_told(loader: Loader, clock: Clock) -> None:

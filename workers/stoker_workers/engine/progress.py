@@ -1,36 +1,45 @@
-"""What a loader tells while it loads a model."""
+"""How a model is loaded: a loader says how far it is, and stops where it asks for memory."""
 
-from typing import Final, Protocol
+from collections.abc import Generator
+from typing import Final, Protocol, TypeVar
+
+from stoker_workers.engine.model import WarmModel
+
+Loaded = TypeVar("Loaded")
+
+# A load on its way: yields how many bytes it needs before it takes any, goes on once they are free,
+# and returns the model. Until it goes on, others may be loaded.
+Course = Generator[int, None, WarmModel]
 
 
 class Progress(Protocol):
-    """Who is told: whoever gives out the memory, and whoever looks on."""
+    """Who is told while a model is loaded."""
 
     def step(self, what: str) -> None:
         """Say what is being done, for those who look on."""
-
-    def make_room(self, size: int) -> None:
-        """Ask for so many bytes of memory; waits while models in use are let run out.
-
-        Raises:
-            ModelLoadFailed: There will never be so many.
-        """
 
     def took(self, size: int) -> None:
         """Say how many bytes the loaded model takes."""
 
 
 class Unwatched:
-    """Nobody: there is as much memory as there is."""
+    """Nobody is told."""
 
     def step(self, what: str) -> None:
         """Say what is being done."""
-
-    def make_room(self, size: int) -> None:
-        """Ask for memory."""
 
     def took(self, size: int) -> None:
         """Say what was taken."""
 
 
 UNWATCHED: Final = Unwatched()
+
+
+def at_once(course: Generator[int, None, Loaded]) -> Loaded:
+    """Load a model where there is as much memory as there is."""
+    while True:
+        try:
+            next(course)
+        except StopIteration as ended:
+            model: Loaded = ended.value
+            return model

@@ -8,6 +8,7 @@ from typing import Final
 from stoker_config.serving import ModelState
 from stoker_config.sizes import in_words
 from stoker_tasks.errors import ModelLoadFailed
+from stoker_workers.engine.claims import Claims
 from stoker_workers.engine.lending import Entry
 from stoker_workers.engine.model import ModelKey
 
@@ -40,6 +41,7 @@ class Shelf:
     Attributes:
         entries: By key, from the one unused for longest to the one asked for last.
         pinned: Those that only an operator gives up.
+        claims: The loads that wait for memory.
     """
 
     def __init__(self, memory: int | None, retry_after: float, clock: Callable[[], float]) -> None:
@@ -48,6 +50,7 @@ class Shelf:
         self._clock = clock
         self.entries: OrderedDict[ModelKey, Entry] = OrderedDict()
         self.pinned: set[ModelKey] = set()
+        self.claims = Claims()
 
     def ask(self, key: ModelKey) -> Entry:
         """Give what is known of a model, which counts as asked for last from now on."""
@@ -117,8 +120,23 @@ class Shelf:
             )
         return sum(taken for _, taken in others) + size - self._memory
 
+    def may_pass(self, key: ModelKey) -> bool:
+        """Whether a load that waits for memory leaves their room to those that came before it."""
+
+        def kept(passed: set[ModelKey]) -> int:
+            return sum(
+                entry.size
+                for each, entry in self.entries.items()
+                if each != key and (each in passed or each in self.pinned)
+            )
+
+        return self._memory is None or self.claims.may_pass(key, self._memory, kept)
+
     def part(self, key: ModelKey, short: int, *, hard: int) -> bool:
         """Give up unused models until so many bytes are free; let those in use run out.
+
+        Unused ones stay warm as long as it would take others as well, and only for the load that
+        has waited longest are others let run out.
 
         Args:
             key: What the room is for.
@@ -130,18 +148,31 @@ class Shelf:
         """
         now, gone = self._clock(), 0
         able = [each for each in self.warm() if each != key and each not in self.pinned]
-        for each in able:
-            if gone < short and not self.entries[each].in_use(now):
+        unused = [each for each in able if not self.entries[each].in_use(now)]
+        hard -= sum(self.entries[each].size for each in unused)
+        if hard > 0:
+            if self.claims.is_first(key):
+                self._let_run_out(key, [each for each in able if each not in unused], hard)
+            return False
+        for each in unused:
+            if gone < short:
                 gone += self.entries[each].size
                 self._drop(each)
-        hard -= gone
-        for each in able:
-            entry = self.entries.get(each)
-            if hard > 0 and entry is not None and entry.model is not None:
+        return gone > 0
+
+    def _let_run_out(self, key: ModelKey, used: list[ModelKey], hard: int) -> None:
+        """Have models in use take no more jobs until those that do not are as large as is wanted.
+
+        Those that are leaving anyway come first; those that have left the room free, last.
+        """
+        now, claim = self._clock(), self.claims.of(key)
+        passed = claim.passed if claim else set()
+        for each in sorted(used, key=lambda each: (not self.entries[each].leaving, each in passed)):
+            entry = self.entries[each]
+            if hard > 0:
                 hard -= entry.size
                 if entry.fresh_until <= now and entry.since + _turn(entry) <= now:
                     entry.leaving = True
-        return gone > 0
 
     def forget_failures(self) -> None:
         """Drop what is no longer of use, so that made-up model names do not fill the memory."""
@@ -165,13 +196,14 @@ class Shelf:
             state, step = (
                 ("loading", entry.step) if loading else ("failed", str(entry.error)[:_REASON])
             )
+        claim = self.claims.of(key)
         return ModelState(
             model=entry.model.name if entry.model else _written(key),
             name=key.listed,
             task=key.task,
             state="leaving" if entry.leaving else state,
             step=step,
-            memory=entry.size,
+            memory=claim.size if claim else entry.size,
             used=entry.used,
             pinned=key in self.pinned,
         )

@@ -4,14 +4,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from traceback import clear_frames
 from typing import Final
 
 from stoker_config.serving import ModelState
 from stoker_tasks.errors import ModelLoadFailed, StokerError
 from stoker_workers.engine.lending import Entry
 from stoker_workers.engine.model import ModelKey, WarmModel
-from stoker_workers.engine.progress import Progress
+from stoker_workers.engine.progress import Course, Progress
 from stoker_workers.engine.shelf import RETRY_AFTER, Shelf
 
 # Seconds for which a model that was just loaded counts as in use, until a job takes it: else the
@@ -27,10 +28,11 @@ class WarmModels:
     Models are loaded one after another, on a thread of their own. A model that a job holds is
     never given up, and one that is pinned only when an operator says so. While more models are in
     use at once than `limit`, more are warm; but `memory` is never passed: models in use are let
-    run out, and whoever wants them meanwhile waits.
+    run out, and whoever wants them meanwhile waits. A load that waits for memory is put aside, and
+    others pass it that leave it its room (see `claims`).
 
     Args:
-        load: Loads a model. Runs on the loader thread.
+        load: Loads a model. Runs on the loader thread, which leaves it where it asks for memory.
         limit: How many models are kept warm.
         memory: How many bytes they may take together; any number if None.
         free: Gives the bytes that the device has free, where it is known to be more exact.
@@ -41,7 +43,7 @@ class WarmModels:
 
     def __init__(
         self,
-        load: Callable[[ModelKey, Progress], WarmModel],
+        load: Callable[[ModelKey, Progress], Course],
         limit: int,
         *,
         memory: int | None = None,
@@ -61,6 +63,8 @@ class WarmModels:
         # weak reference's callback, where no lock may be taken.
         self._wanted: SimpleQueue[ModelKey | None] = SimpleQueue()
         self._loader: threading.Thread | None = None
+        # The loader thread's own, the one that was asked for first before the others.
+        self._loads: list[_Load] = []
         self._changed: Callable[[], None] = lambda: None
         self._pay: Callable[[ModelKey, float], None] = lambda _model, _seconds: None
 
@@ -152,109 +156,155 @@ class WarmModels:
         self._wanted.put(None)
 
     def _load_wanted(self) -> None:
+        moved = False
         while True:
-            key = self._wanted.get()
-            if key is None:
-                self._sweep()
-            else:
-                self._load_next(key)
-            self.tell()
+            asked = self._take_in(wait=not moved)
+            gone = self._sweep()
+            # Always from the first one on, so that none waits longer than for one step of another.
+            moved = any(self._bring_on(load) for load in tuple(self._loads))
+            if asked or gone or moved:
+                self.tell()
 
-    def _sweep(self) -> None:
-        """Give up those that are leaving and no longer in use."""
+    def _take_in(self, *, wait: bool) -> bool:
+        """Take in what is wanted by now; tell whether there was anything.
+
+        Args:
+            wait: Whether to wait for it: until there is, or shortly while loads wait.
+        """
+        asked, pause = False, _POLL if self._loads else None
+        try:
+            while True:
+                key = self._wanted.get(wait and not asked, pause)
+                asked = True
+                if key is not None:
+                    with self._lock:
+                        self._loads.append(_Load(key, self._shelf.entries[key], self.tell))
+        except Empty:
+            return asked
+
+    def _sweep(self) -> bool:
+        """Give up those that are leaving and no longer in use; tell whether there were any."""
         with self._lock:
             gone = self._shelf.sweep()
         if gone:
             self._release()
+        return gone
 
-    def _load_next(self, key: ModelKey) -> None:
-        with self._lock:
-            entry = self._shelf.entries[key]
-            # Before loading, so that the memory is free by then.
-            swap = self._shelf.give_up(leaving=self._limit - 1)
-        loading = _Loading(self, key, entry)
-        loading.is_swap = swap
-        model: WarmModel | None = None
+    def _bring_on(self, load: "_Load") -> bool:
+        """Go on with a load until it asks for memory, or is over; False if it has to wait."""
+        if load.entry.model is not None:
+            # It is leaving, and was asked for again before its last job was done.
+            return False
+        outcome: WarmModel | StokerError
         try:
-            # One that is leaving was asked for again before its last job was done.
-            loading.wait_until_gone()
-            loading.step("loading")
-            model = self._load(key, loading)
+            if load.course is None:
+                load.course = self._load(load.key, load)
+            elif not self._has_room(load):
+                return False
+            with self._lock:
+                # Before loading, so that the memory is free by then.
+                load.is_swap |= self._shelf.give_up(leaving=self._limit - 1)
+            load.began = self._clock()
+            load.step("loading")
+            size = next(load.course)
+            with self._lock:
+                self._shelf.claims.put(load.key, size)
+            load.step("making room")
+            return True
+        except StopIteration as ended:
+            outcome = ended.value
         except StokerError as raised:
-            error: StokerError = raised
-        except Exception as raised:  # noqa: BLE001 - whatever it is, the thread must go on
-            error = ModelLoadFailed(f"{key.model} could not be loaded: {type(raised).__name__}")
-            error.__cause__ = raised
-        with self._lock:
-            waiting, entry.waiting = entry.waiting, []
-            if model is not None:
-                entry.model, entry.since, entry.failures = model, self._clock(), 0
-                entry.cost = entry.since - loading.began
-                entry.fresh_until = entry.since + FRESH_FOR
-                lent = entry.lend(self._sweep_soon)
-            else:
-                entry.error, entry.failed_at, entry.size = error, self._clock(), 0
-                entry.failures += 1
-                self._shelf.forget_failures()
-        if model is not None and loading.is_swap:
-            self._pay(key, entry.cost)
-        for future in waiting:
-            if model is not None:
-                future.set_result(lent)
-            else:
-                future.set_exception(_again(error))
+            outcome = raised
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, the thread must go on
+            outcome = ModelLoadFailed(
+                f"{load.key.model} could not be loaded: {type(raised).__name__}"
+            )
+            outcome.__cause__ = raised
+        self._loads.remove(load)
+        self._end(load, outcome)
+        return True
 
-    def _make_room(self, key: ModelKey, size: int) -> bool:
-        """Give models up until there is room; tell whether there were any."""
-        swap = False
+    def _has_room(self, load: "_Load") -> bool:
+        """Give models up until a load has the memory it waits for; False if it has to wait on."""
         while True:
             with self._lock:
-                short = self._shelf.shortage(key, size)
+                claim = self._shelf.claims.of(load.key)
+                assert claim is not None
+                short = self._shelf.shortage(load.key, claim.size)
+                if not self._shelf.may_pass(load.key):
+                    return False
                 free = self._free()
-                wanting = max(short, 0 if free is None else size - free)
-                gone = self._shelf.part(key, wanting, hard=short)
-            swap = swap or bool(gone) or short > 0
+                wanting = max(short, 0 if free is None else claim.size - free)
+                gone = self._shelf.part(load.key, wanting, hard=short)
+                load.is_swap |= gone or short > 0
+                if not gone and short <= 0:
+                    self._shelf.claims.settle(load.key)
+                    load.entry.size = claim.size
             if gone:
                 self._release()
-            elif short <= 0:
-                return swap
             else:
-                time.sleep(_POLL)
+                return short <= 0
+
+    def _end(self, load: "_Load", outcome: WarmModel | StokerError) -> None:
+        entry = load.entry
+        with self._lock:
+            self._shelf.claims.drop(load.key)
+            waiting, entry.waiting = entry.waiting, []
+            if isinstance(outcome, StokerError):
+                entry.error, entry.failed_at, entry.size = outcome, self._clock(), 0
+                entry.failures += 1
+                self._shelf.forget_failures()
+            else:
+                entry.model, entry.since, entry.failures = outcome, self._clock(), 0
+                entry.cost = entry.since - load.began
+                entry.fresh_until = entry.since + FRESH_FOR
+                lent = entry.lend(self._sweep_soon)
+        if isinstance(outcome, StokerError):
+            _free_frames(outcome)
+            for future in waiting:
+                future.set_exception(_again(outcome))
+            return
+        if load.is_swap:
+            self._pay(load.key, entry.cost)
+        for future in waiting:
+            future.set_result(lent)
 
 
-class _Loading:
-    """The progress of one load.
+class _Load:
+    """One load, and the progress of it.
 
     Attributes:
+        key: What is loaded.
+        entry: What is known of it.
+        course: The loader at work; None before it has begun.
         began: When it had room to begin.
         is_swap: Whether others were given up for it.
     """
 
-    def __init__(self, models: WarmModels, key: ModelKey, entry: Entry) -> None:
-        self._models = models
-        self._key = key
-        self._entry = entry
-        self.began = models._clock()
+    def __init__(self, key: ModelKey, entry: Entry, tell: Callable[[], None]) -> None:
+        self.key = key
+        self.entry = entry
+        self.course: Course | None = None
+        self.began = 0.0
         self.is_swap = False
+        self._tell = tell
 
     def step(self, what: str) -> None:
-        self._entry.step = what
-        self._models.tell()
-
-    def make_room(self, size: int) -> None:
-        self.step("making room")
-        self._entry.size = size
-        self.is_swap = self._models._make_room(self._key, size) or self.is_swap
-        self.began = self._models._clock()
-        self.step("loading")
+        self.entry.step = what
+        self._tell()
 
     def took(self, size: int) -> None:
-        self._entry.size = size
+        self.entry.size = size
 
-    def wait_until_gone(self) -> None:
-        while self._entry.model is not None:
-            self._models._sweep()
-            time.sleep(_POLL)
+
+def _free_frames(error: BaseException | None) -> None:
+    """Free what a failed load had in hand: it may be the very model that is too large."""
+    freed: list[BaseException] = []
+    # One may be its own cause.
+    while error is not None and error not in freed:
+        freed.append(error)
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _again(error: StokerError) -> StokerError:

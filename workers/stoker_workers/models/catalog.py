@@ -1,6 +1,6 @@
 """The rooms of all tasks by name, and how a model is loaded for one of them."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from stoker_config.settings import load_settings
 from stoker_config.sizes import in_words
 from stoker_tasks.errors import ModelLoadFailed, UnknownTask
 from stoker_workers.engine.model import ModelKey
-from stoker_workers.engine.progress import UNWATCHED, Progress
+from stoker_workers.engine.progress import UNWATCHED, Progress, at_once
 from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.device import Device
 from stoker_workers.models.extensions import custom_pipeline
@@ -46,21 +46,24 @@ ROOMS: Final[Mapping[str, Room]] = MappingProxyType(
 )
 
 
-def load(
+def load_in_steps(
     key: ModelKey,
     device: Device,
     entry: ModelEntry | None = None,
     progress: Progress = UNWATCHED,
     cache_dir: Path | None = None,
-) -> Adapter:
-    """Load a model for a task.
+) -> Generator[int, None, Adapter]:
+    """Load a model for a task, once there is memory for it.
 
     Args:
         key: The task, the model, its revision and its parts.
         device: Where to put it.
         entry: How the models file lists it; as it is if None.
-        progress: Is told of it, and gives the memory.
+        progress: Is told of it.
         cache_dir: Where converted files are kept; the settings' if None.
+
+    Yields:
+        How many bytes it will take: goes on when they are free.
 
     Returns:
         The warm model.
@@ -85,7 +88,7 @@ def load(
     ]
     expected = sum(expected_memory(folder, entry.loading, device) for folder in folders)
     _check_limit(key, entry, expected)
-    progress.make_room(expected)
+    yield expected
     before = device.allocated()
     pipeline = load_pipeline(key.task, recipe, files, device, entry.loading)
     size = taken_memory(pipeline.model, getattr(pipeline, "vocoder", None))
@@ -95,6 +98,13 @@ def load(
     _check_limit(key, entry, size)
     progress.took(size)
     return room.adapter(pipeline, files.name, device)
+
+
+def load(
+    key: ModelKey, device: Device, entry: ModelEntry | None = None, cache_dir: Path | None = None
+) -> Adapter:
+    """Load a model for a task at once, where nothing else is loaded; see `load_in_steps`."""
+    return at_once(load_in_steps(key, device, entry, cache_dir=cache_dir))
 
 
 def _check_limit(key: ModelKey, entry: ModelEntry, size: int) -> None:
