@@ -27,8 +27,8 @@ from stoker_config import keys
 from stoker_config.settings import Settings
 from stoker_tasks.event import Event
 from stoker_workers.app import make_worker_app
-from stoker_workers.broker.backend import Deliveries, Stored
 from stoker_workers.broker.ledger import Ledger, Return
+from stoker_workers.broker.results import Deliveries, Stored
 from tests.support import redis_server, valkey_server
 from tests.support.until import until
 from tests.support.worker import worker

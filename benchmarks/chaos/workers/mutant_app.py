@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from benchmarks.chaos.workers.stoker_app import app
 from stoker_workers.broker import outlet
-from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.ledger import Ledger
+from stoker_workers.broker.results import Deliveries
 from stoker_workers.engine.delivery import Delivery
 
 __all__ = ["app"]

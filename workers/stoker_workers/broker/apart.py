@@ -13,15 +13,16 @@ from stoker_config.servers import connect
 from stoker_config.settings import Settings
 from stoker_tasks.event import Event
 from stoker_tasks.stored import read
-from stoker_workers.broker.backend import (
-    CollectingBackend,
-    Deliveries,
-    Stored,
+from stoker_workers.broker.backend import CollectingBackend
+from stoker_workers.broker.results import Deliveries, Stored
+from stoker_workers.broker.storing import (
+    CONCLUDE,
+    CONCLUDE_WHEN_FULL,
+    SETTLE,
     numbered,
     run_or_when_full,
     run_script,
 )
-from stoker_workers.broker.storing import CONCLUDE, CONCLUDE_WHEN_FULL, SETTLE
 
 logger = logging.getLogger(__name__)
 

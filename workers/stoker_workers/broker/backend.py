@@ -2,9 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,14 +11,14 @@ import redis
 from celery.states import PENDING, STARTED
 from pydantic_core import to_json
 
-from stoker_config import keys, outbox
+from stoker_config import keys
 from stoker_config.clock import ServerClock
-from stoker_config.servers import is_full
 from stoker_tasks.event import Event, Listener
 from stoker_tasks.stored import read
 from stoker_tasks.wire import COUNTED_HEADER
 from stoker_workers.broker.request import LISTENER, TIMES
-from stoker_workers.broker.storing import STORE, STORE_WHEN_FULL
+from stoker_workers.broker.results import Deliveries, Stored, calls
+from stoker_workers.broker.storing import STORE, STORE_WHEN_FULL, numbered, run_or_when_full
 from stoker_workers.broker.tasks import Returned
 from stoker_workers.broker.writing import QuickBackend, written
 
@@ -30,50 +29,7 @@ logger = logging.getLogger(__name__)
 _RELEASE: Final = """
 if redis.call('GET', KEYS[1]) ~= 'done' then redis.call('DEL', KEYS[1]) end
 """
-# Lua's unpack and Redis's single thread both want calls of a bounded size.
-_CALL_KEYS: Final = 500
-_CALL_BYTES: Final = 8 * 1024 * 1024
 _RESULT: Final = keys.result("")
-
-
-@dataclass(slots=True)  # not frozen, which would take twice as long to make
-class Stored:
-    """One result that is to be stored.
-
-    Attributes:
-        job: Its job's ID.
-        key: Its key.
-        value: Its text.
-        expires: Seconds for which it is kept; for ever if 0.
-        event: What is told of it.
-        tenant: The tenant among whose jobs it counts; '' if nobody counts.
-        listener: Who is told of it.
-    """
-
-    job: str
-    key: Any
-    value: Any = field(repr=False)
-    expires: int
-    event: Event | None = None
-    tenant: str = ""
-    listener: Listener | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deliveries:
-    """The deliveries of jobs whose results are stored together.
-
-    Attributes:
-        index: The sorted set of held deliveries.
-        table: The hash of held deliveries.
-        tags: Each job's tag, by the job's ID; a job of kombu's own transport has none.
-        keep: Seconds for which results are kept, by the job's ID; others as long as usual.
-    """
-
-    index: str = keys.HELD
-    table: str = keys.HELD_MESSAGES
-    tags: Mapping[str, str] = field(default_factory=dict)
-    keep: Mapping[str, int] = field(default_factory=dict)
 
 
 class CollectingBackend(QuickBackend):
@@ -120,7 +76,7 @@ class CollectingBackend(QuickBackend):
         finally:
             self._thread.results = self._thread.keep = None
         refused: list[Stored] = []
-        for call in _calls(list(results.values())):
+        for call in calls(list(results.values())):
             # Storing is fenced, so it may be repeated until the server is back.
             refused += self.ensure(self._store_or_refuse, (call, deliveries), max_retries=None)
         if refused:
@@ -336,42 +292,6 @@ class CollectingBackend(QuickBackend):
         return int(run_or_when_full(self._store, self._store_when_full, **call))
 
 
-def numbered(events: Sequence[Event | None]) -> list[Any]:
-    """Give what scripts take of the events of some results: each with its result's number."""
-    return [
-        arg
-        for number, event in enumerate(events, 1)
-        if event is not None
-        for arg in (number, *outbox.fields(event))
-    ]
-
-
-def run_or_when_full(script: Any, when_full: Any, **call: Any) -> Any:
-    """Run a script and, where the server has no memory for it, the one for that case.
-
-    Raises:
-        redis.OutOfMemoryError: That one was refused as well.
-    """
-    try:
-        return script(**call)
-    except redis.ResponseError as error:
-        if not is_full(error):
-            raise
-    return run_script(when_full, **call)
-
-
-def run_script(script: Any, **call: Any) -> Any:
-    """Run a script: some servers tell of a want of memory inside one in words of their own.
-
-    Raises:
-        redis.OutOfMemoryError: The server has no memory for it.
-    """
-    try:
-        return script(**call)
-    except redis.ResponseError as error:
-        raise (redis.OutOfMemoryError(str(error)) if is_full(error) else error) from None
-
-
 def _with_ends(times: Mapping[str, Any], now: float, seconds: int) -> dict[str, Any]:
     """Complete a job's times: it ends now, and its result is kept for so many seconds."""
     expires_at = now + seconds if seconds else None
@@ -382,17 +302,3 @@ def _job_of(key: Any) -> str | None:
     """Give the job whose result a key holds; None if it holds none."""
     text = key.decode() if isinstance(key, bytes) else str(key)
     return text[len(_RESULT) :] if text.startswith(_RESULT) else None
-
-
-def _calls(results: list[Stored]) -> Iterator[list[Stored]]:
-    call: list[Stored] = []
-    size = 0
-    for result in results:
-        length = len(result.value) + (len(result.event.body) if result.event else 0)
-        if call and (len(call) >= _CALL_KEYS or size + length > _CALL_BYTES):
-            yield call
-            call, size = [], 0
-        call.append(result)
-        size += length
-    if call:
-        yield call

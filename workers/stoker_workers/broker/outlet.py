@@ -24,7 +24,6 @@ from stoker_tasks.event import Event
 from stoker_tasks.result import Failure, Success
 from stoker_tasks.wire import COUNTED_HEADER, IDEMPOTENCY_HEADER
 from stoker_workers.broker import fast_lane
-from stoker_workers.broker.backend import Deliveries
 from stoker_workers.broker.concluding import (
     conclude,
     conclude_revoked,
@@ -35,6 +34,7 @@ from stoker_workers.broker.concluding import (
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.kept import keep_messages
 from stoker_workers.broker.ledger import Ledger, ledger_of
+from stoker_workers.broker.results import Deliveries
 from stoker_workers.broker.returning import count_starts, give_back_marked, suspect
 from stoker_workers.broker.streaming import Streams
 from stoker_workers.engine.delivery import Delivery, Outcome, Said

@@ -1,8 +1,13 @@
 """The Lua scripts that store results: with their events, and only for those who hold the jobs."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
+
+import redis
 
 from stoker_config import keys, outbox
+from stoker_config.servers import is_full
+from stoker_tasks.event import Event
 
 # Acknowledges what was held, and forgets jobs that have ended.
 _END: Final = """
@@ -160,3 +165,39 @@ end
 """
     + CONCLUDE
 )
+
+
+def numbered(events: Sequence[Event | None]) -> list[Any]:
+    """Give what scripts take of the events of some results: each with its result's number."""
+    return [
+        arg
+        for number, event in enumerate(events, 1)
+        if event is not None
+        for arg in (number, *outbox.fields(event))
+    ]
+
+
+def run_or_when_full(script: Any, when_full: Any, **call: Any) -> Any:
+    """Run a script and, where the server has no memory for it, the one for that case.
+
+    Raises:
+        redis.OutOfMemoryError: That one was refused as well.
+    """
+    try:
+        return script(**call)
+    except redis.ResponseError as error:
+        if not is_full(error):
+            raise
+    return run_script(when_full, **call)
+
+
+def run_script(script: Any, **call: Any) -> Any:
+    """Run a script: some servers tell of a want of memory inside one in words of their own.
+
+    Raises:
+        redis.OutOfMemoryError: The server has no memory for it.
+    """
+    try:
+        return script(**call)
+    except redis.ResponseError as error:
+        raise (redis.OutOfMemoryError(str(error)) if is_full(error) else error) from None
