@@ -31,19 +31,20 @@ if string.match(value, '"status": "FAILURE"') or string.match(value, '"status": 
 end
 return {value, left}
 """
-# Stores a result, unless there is a final one, and puts a text back that was put aside.
+# Puts a text back that was put aside, and stores a result unless there is a final one: a worker
+# that hears late of a cancel may have stored one meanwhile.
 # KEYS: the result and, if there may be such a text, its stream and where it is. ARGV: the result,
 # milliseconds to keep it.
 _PUT: Final = """
+if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then
+  redis.call('RENAMENX', KEYS[3], KEYS[2])
+end
 local state = string.match(redis.call('GET', KEYS[1]) or '', '"status": "(%u+)"')
 if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then return end
 local ms = tonumber(ARGV[2])
 if ms > 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ms)
 else redis.call('SET', KEYS[1], ARGV[1]) end
 redis.call('PUBLISH', KEYS[1], ARGV[1])
-if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then
-  redis.call('RENAMENX', KEYS[3], KEYS[2])
-end
 """
 
 

@@ -191,6 +191,17 @@ def test_an_old_text_goes_before_its_job_runs_again(two: Two) -> None:
     two.broker.hdel(keys.DEAD, handle.id)
     assert handle.retry() is RetryAnswer.NOT_KEPT
     assert told(handle)
+    # It does so though a worker that hears late of the cancel has stored an end meanwhile.
+    key, apart = keys.result(handle.id), two.client._server.apart
+    assert apart is not None
+    stored = two.results.get(key)
+
+    def late() -> RetryAnswer:
+        two.results.set(key, stored)
+        return RetryAnswer.NOT_KEPT
+
+    assert apart.repeat(handle.id, late, RetryAnswer.RETRYING.__eq__) is RetryAnswer.NOT_KEPT
+    assert told(handle)
 
 
 def test_a_job_that_is_being_deleted_is_not_put_back(
