@@ -6,10 +6,10 @@ from stoker_tasks.result import Success
 from stoker_workers.engine import stage
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.window import Budget
+from tests.doubles.line import Told, delivery, running
 from tests.doubles.model import FakeModels
 from tests.doubles.store import payloads
 from tests.support.until import until
-from tests.unit.workers.test_flow import Told, delivery, running
 
 
 @pytest.mark.parametrize("name", ["preprocess", "forward", "postprocess"])

@@ -18,10 +18,10 @@ from stoker_workers.engine.progress import Course, Progress
 from stoker_workers.engine.served import ServedModels
 from stoker_workers.engine.warm import WarmModels
 from stoker_workers.engine.window import Budget
+from tests.doubles.line import Told, delivery
 from tests.doubles.model import FakeModel
 from tests.doubles.store import payloads
 from tests.support.until import until
-from tests.unit.workers.test_flow import Told, delivery
 
 LOAD_SECONDS = 0.1
 NAMES = ("a", "b")

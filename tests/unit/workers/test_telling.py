@@ -18,10 +18,10 @@ from stoker_workers.engine.lending import Entry
 from stoker_workers.engine.model import Chunk, ModelKey, WarmModel
 from stoker_workers.engine.telling import Telling, _Cursor
 from stoker_workers.engine.window import Budget, Row
+from tests.doubles.line import Told, delivery, running
 from tests.doubles.model import FakeModel, FakeModels
 from tests.doubles.store import payloads
 from tests.support.until import until
-from tests.unit.workers.test_flow import Told, delivery, running
 
 
 def asking(words: str, **fields: Any) -> Delivery:

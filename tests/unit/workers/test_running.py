@@ -1,0 +1,109 @@
+"""The second stage: only what is still wanted runs, and what the device does is known."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from stoker_tasks.result import Success
+from stoker_workers.engine.delivery import Delivery
+from stoker_workers.engine.flow import Flow
+from stoker_workers.engine.window import Budget
+from tests.doubles.line import Told, delivery, running, stages
+from tests.doubles.model import FakeModel, FakeModels
+from tests.doubles.store import payloads
+from tests.support.until import until
+
+
+def test_what_nobody_waits_for_is_not_run() -> None:
+    told, models = Told(), FakeModels()
+    told.unwanted = {"two", "three"}
+    with running(told, models) as flow:
+        flow.accept(delivery("sleep=0.1"))
+        until(lambda: bool(told.begun))
+        for words in ("one", "two", "three"):
+            flow.accept(delivery(words))
+        until(lambda: "one" in told.outcomes)
+
+    assert told.gone == ["two", "three"]
+    assert set(told.outcomes) == {"sleep=0.1", "one"}
+    assert models.model.batches == [[1], [1]]
+
+
+def test_canceling_a_running_row_ends_it_and_spares_its_neighbours() -> None:
+    told, models = Told(), FakeModels()
+    with running(told, models) as flow:
+        flow.accept(delivery("sleep=0.2"))
+        until(lambda: bool(told.begun))
+        flow.accept(delivery("steps=60"))
+        flow.accept(delivery("steps=1.2"))
+        until(lambda: len(told.begun) == 3)
+        told.withdrawn = {"steps=60"}
+        until(lambda: len(told.outcomes) == 2)
+
+    assert told.gone == ["steps=60"]
+    assert isinstance(told.outcomes["steps=1.2"], Success)
+    assert models.model.steps.count("steps=60") < models.model.steps.count("steps=1.2")
+
+
+def test_a_pass_goes_on_while_nobody_can_say_who_is_canceled() -> None:
+    class Away(Told):
+        def canceled(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+            self.withdrawn.add("asked")
+            raise ConnectionError("the server is away")
+
+    told = Away()
+    with running(told) as flow:
+        flow.accept(delivery("steps=0.7"))
+        until(lambda: len(told.outcomes) == 1)
+
+    assert told.withdrawn == {"asked"}
+    assert isinstance(told.outcomes["steps=0.7"], Success)
+
+
+def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
+    class Broken(FakeModel):
+        def forward(self, chunks, ended=None, follow=()):  # type: ignore[no-untyped-def]
+            raise KeyboardInterrupt  # what no handler of a pass expects
+
+    preparing, running, _ = stages(Told(), FakeModels(Broken()), delivery("x"))
+    assert preparing.next()
+    with pytest.raises(KeyboardInterrupt):
+        running.next()
+
+    assert running.busy_since is None
+
+
+def test_the_meter_counts_batches_and_time_idle_with_work_at_hand() -> None:
+    told = Told()
+    with running(told) as flow:
+        for words in ("sleep=0.3 first", "one", "two", "three"):
+            flow.accept(delivery(words))
+        until(lambda: len(told.outcomes) == 4)
+        counts = flow.meter.read()
+
+    assert counts["rows"] == 4
+    assert counts["released_drained"] == counts["batches"]
+    assert counts["busy_s"] >= 0.3
+    # While a pass runs, what waits for its end does not wait for an idle device.
+    assert counts["idle_with_work_s"] < counts["busy_s"]
+    timings = [each.timing for each in told.outcomes.values() if isinstance(each, Success)]
+    assert {each.release_reason for each in timings} == {"drained"}
+
+
+def test_what_does_not_fit_into_memory_is_told_with_its_size() -> None:
+    told, sizes = Told(), []
+    flow = Flow(
+        FakeModels(),
+        payloads(),
+        told,
+        lambda _: Budget(tokens=1024),
+        lambda key, tokens: sizes.append((key.task, tokens)),
+    )
+    for words in ("oom=2 a", "oom=2 b", "oom=2 c", "oom=2 d"):
+        flow.accept(delivery(words))
+    flow.start()
+    until(lambda: len(told.outcomes) == 4)
+    assert flow.stop(10)
+
+    assert all(isinstance(outcome, Success) for outcome in told.outcomes.values())
+    assert all(task == "text-classification" and tokens >= 6 for task, tokens in sizes)
