@@ -140,12 +140,9 @@ def _pieces(
     end, whole = read(client.get(keys.result(job_id))), False
     while not whole:
         whole = reader.answer(client.xrange(*reader.question()), end)
-        while seen:
-            new = told(seen.pop(0))
-            if new is None:
-                return
-            yield from new
-    raise late(job_id, timeout)
+        yield from drain(seen)
+    if end is None:
+        raise late(job_id, timeout)
 
 
 def told(heard: Heard) -> Sequence[Piece] | None:
@@ -159,6 +156,16 @@ def told(heard: Heard) -> Sequence[Piece] | None:
     if isinstance(heard, Failure):
         raise heard.to_error()
     return heard if isinstance(heard, Sequence) else None
+
+
+def drain(seen: list[Heard]) -> Iterator[Piece]:
+    """Give all new pieces of what was heard, and forget it.
+
+    Raises:
+        StokerError: The job did not succeed.
+    """
+    while seen:
+        yield from told(seen.pop(0)) or ()
 
 
 def late(job_id: str, timeout: float | None) -> TimeoutError:

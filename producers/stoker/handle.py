@@ -85,15 +85,7 @@ class JobHandle:
         return result
 
     def stream(self, *, after: str | None = None, timeout: float | None = None) -> Iterator[Piece]:
-        """Give the job's text as it is generated, if it was submitted with `stream=True`.
-
-        Args:
-            after: The ID of the last piece that the caller has; None for all.
-            timeout: Seconds; for ever if None.
-
-        Yields:
-            New text. Where `restart` is set, what came before is of no account: the job is run
-            again.
+        """Give the job's text as it is generated; see `Client.stream`.
 
         Raises:
             StokerError: The job failed, was canceled or expired.

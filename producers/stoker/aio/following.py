@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from stoker.following import Ear, Heard, Reader, late, told
+from stoker.following import Ear, Heard, Reader, drain, late, told
 from stoker_config import keys
 from stoker_tasks.stored import read
 from stoker_tasks.streaming import Piece
@@ -52,10 +52,7 @@ async def _pieces(
     end, whole = read(await client.get(keys.result(job_id))), False
     while not whole:
         whole = reader.answer(await client.xrange(*reader.question()), end)
-        while seen:
-            new = told(seen.pop(0))
-            if new is None:
-                return
-            for piece in new:
-                yield piece
-    raise late(job_id, timeout)
+        for piece in drain(seen):
+            yield piece
+    if end is None:
+        raise late(job_id, timeout)

@@ -59,10 +59,7 @@ class AsyncJobHandle:
         return await self._jobs.status(self.id)
 
     async def wait(self, timeout: float | None = None) -> Result:
-        """Wait for the result, whatever it is.
-
-        Args:
-            timeout: Seconds; for ever if None.
+        """Wait for the result, whatever it is; see `JobHandle.wait`.
 
         Raises:
             TimeoutError: The job was not finished in time.
@@ -70,10 +67,7 @@ class AsyncJobHandle:
         return await self._jobs.wait(self.id, timeout)
 
     async def result(self, timeout: float | None = None) -> Success:
-        """Wait for success.
-
-        Args:
-            timeout: Seconds; for ever if None.
+        """Wait for success; see `JobHandle.result`.
 
         Raises:
             StokerError: The job failed, was canceled or expired.
@@ -87,15 +81,7 @@ class AsyncJobHandle:
     def stream(
         self, *, after: str | None = None, timeout: float | None = None
     ) -> AsyncIterator[Piece]:
-        """Give the job's text as it is generated, if it was submitted with `stream=True`.
-
-        Args:
-            after: The ID of the last piece that the caller has; None for all.
-            timeout: Seconds; for ever if None.
-
-        Yields:
-            New text. Where `restart` is set, what came before is of no account: the job is run
-            again.
+        """Give the job's text as it is generated; see `Client.stream`.
 
         Raises:
             StokerError: The job failed, was canceled or expired.
