@@ -36,7 +36,7 @@ check: setup ## style, types, layering, and all tests
 	@.venv/bin/lint-imports
 	@$(PYTEST) $(ARGS)
 
-judge: setup ## what Celery documents of itself, asked of Stoker's transport and of kombu's
+judge: setup ## what Celery documents of itself, asked of Stoker's transport, of kombu's, and of Stoker's tasks
 	@.venv/bin/python -m pytest tests/celery $(ARGS)
 
 chaos: setup ## kill workers and Redis, cut the network, and count what is lost: ARGS="--seed 7"

@@ -101,5 +101,6 @@ def judged(
 
 
 @pytest.fixture(autouse=True)
-def _no_old_notes(judged: Judged) -> None:
-    judged.server.delete("notes")
+def _no_old_notes(request: pytest.FixtureRequest) -> None:
+    if "judged" in request.fixturenames:
+        request.getfixturevalue("judged").server.delete("notes")

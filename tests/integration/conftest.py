@@ -11,20 +11,27 @@ from tests.support.worker import Worker, worker
 
 
 @pytest.fixture(scope="module")
-def module_redis(transport: str) -> Iterator[str]:
+def module_redis(transport: str, fast_lane: bool) -> Iterator[str]:
     """The URL of a Redis server of the module's own, whose worker no other test's flush reaches.
 
-    Each transport has one: what a worker of the other left behind is not its to find.
+    Each transport has one, and each lane: what another's worker left behind is not its to find.
     """
     with redis_server.folder() as folder, redis_server.running(folder) as url:
         yield url
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Have what speaks of behaviour run on Stoker's transport and on kombu's own."""
+    """Have what speaks of behaviour run on both transports, and some of it in both lanes."""
     marked = metafunc.definition.get_closest_marker
-    if marked("both_transports") and "transport" in metafunc.fixturenames:
-        transports = ["stoker"] if marked("own_transport") else ["stoker", "stock"]
+    if not marked("both_transports") or "transport" not in metafunc.fixturenames:
+        return
+    transports = ["stoker"] if marked("own_transport") else ["stoker", "stock"]
+    if marked("both_lanes") and "fast_lane" in metafunc.fixturenames:
+        ways = [*((each, True) for each in transports), ("stoker", False)]
+        metafunc.parametrize(
+            ("transport", "fast_lane"), ways, ids=[*transports, "traced"], scope="module"
+        )
+    else:
         metafunc.parametrize("transport", transports, scope="module")
 
 
@@ -35,12 +42,18 @@ def transport() -> str:
 
 
 @pytest.fixture(scope="module")
+def fast_lane() -> bool:
+    """Whether workers store plain jobs themselves; see `pytest_generate_tests`."""
+    return True
+
+
+@pytest.fixture(scope="module")
 def module_worker(
-    module_redis: str, transport: str, tmp_path_factory: pytest.TempPathFactory
+    module_redis: str, transport: str, fast_lane: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:
     """A worker that serves `FakeModel` to the default pool for a whole module."""
     folder = tmp_path_factory.mktemp("worker")
-    with worker(module_redis, folder, transport=transport) as running:
+    with worker(module_redis, folder, transport=transport, fast_lane=fast_lane) as running:
         yield running
 
 

@@ -15,7 +15,11 @@ from tests.doubles.stock import CLASSIFY, Producer, Raised
 from tests.support.until import until
 from tests.support.worker import Worker
 
-pytestmark = [pytest.mark.usefixtures("module_worker"), pytest.mark.both_transports]
+pytestmark = [
+    pytest.mark.usefixtures("module_worker"),
+    pytest.mark.both_transports,
+    pytest.mark.both_lanes,
+]
 
 
 @pytest.fixture

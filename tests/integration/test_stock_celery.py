@@ -21,7 +21,11 @@ from tests.integration.conftest import celery_url
 from tests.support.until import until
 from tests.support.worker import Worker, worker
 
-pytestmark = [pytest.mark.usefixtures("module_worker"), pytest.mark.both_transports]
+pytestmark = [
+    pytest.mark.usefixtures("module_worker"),
+    pytest.mark.both_transports,
+    pytest.mark.both_lanes,
+]
 
 UNKNOWN_PARAMETER = {"inputs": "x", "parameters": {"top_p": 2}}
 UNKNOWN_FIELD = {"inputs": "x", "temperature": 2}
@@ -34,10 +38,19 @@ def labels(result: dict[str, object]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def narrow_worker(module_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+def narrow_worker(
+    module_redis: str, transport: str, fast_lane: bool, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Worker]:
     """A worker that holds one job at a time, so that others wait in the queue."""
-    folder = tmp_path_factory.mktemp("narrow")
-    with worker(module_redis, folder, queues="stoker.narrow", name="n1", prefetch=1) as running:
+    with worker(
+        module_redis,
+        tmp_path_factory.mktemp("narrow"),
+        queues="stoker.narrow",
+        name="n1",
+        prefetch=1,
+        transport=transport,
+        fast_lane=fast_lane,
+    ) as running:
         yield running
 
 

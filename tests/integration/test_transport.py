@@ -37,12 +37,13 @@ def server(redis_url: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def any_worker(transport: str, redis_url: str, tmp_path: Path) -> Iterator[Worker]:
+def any_worker(transport: str, fast_lane: bool, redis_url: str, tmp_path: Path) -> Iterator[Worker]:
     """A worker on Stoker's transport, and one on kombu's own."""
-    with worker(redis_url, tmp_path, transport=transport) as running:
+    with worker(redis_url, tmp_path, transport=transport, fast_lane=fast_lane) as running:
         yield running
 
 
+@pytest.mark.both_lanes
 def test_both_transports_run_a_backlog_and_leave_nothing_behind(
     client: Client, server: Any, any_worker: Worker
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_frozen_worker_that_wakes_up_late_changes_nothing(
             assert len(list(client.as_completed(again, timeout=20))) == 20
 
 
+@pytest.mark.both_lanes
 def test_a_lost_connection_neither_loses_nor_repeats(
     client: Client, server: Any, any_worker: Worker, transport: str
 ) -> None:

@@ -66,10 +66,12 @@ def test_a_forward_pass_blocks_neither_ping_nor_inspect_nor_revoke(
         assert running.process.poll() is None
 
 
+@pytest.mark.both_lanes
 def test_told_to_stop_it_finishes_the_batch_and_gives_the_rest_back(
-    client: Client, server: Any, redis_url: str, tmp_path: Path, transport: str
+    client: Client, server: Any, redis_url: str, tmp_path: Path, transport: str, fast_lane: bool
 ) -> None:
-    with worker(redis_url, tmp_path, transport=transport, batch_rows=4) as first:
+    how: dict[str, Any] = {"transport": transport, "fast_lane": fast_lane}
+    with worker(redis_url, tmp_path, **how, batch_rows=4) as first:
         handles = client.submit_many([text("sleep=1.5")])
         until(lambda: handles[0].status().state is State.RUNNING)
         priorities: list[Priority] = ["low", "normal", "high"]
@@ -89,7 +91,7 @@ def test_told_to_stop_it_finishes_the_batch_and_gives_the_rest_back(
     assert not server.exists("unacked", "unacked_index", keys.RUNNING)
     assert all(client.status(each).state is State.QUEUED for each in waiting)
 
-    with worker(redis_url, tmp_path, name="w2", transport=transport):
+    with worker(redis_url, tmp_path, name="w2", **how):
         results = dict(client.as_completed(handles[:61], timeout=30))
 
         assert all(isinstance(result, Success) for result in results.values())

@@ -240,6 +240,7 @@ def test_a_tracer_a_task_or_a_loader_that_was_changed_is_asked(
         (task, "__trace__", lambda *each: tracer(*each)),
         (task, "run", lambda *_: None),
         (task, "track_started", True),
+        (task, "ignore_result", True),
         (type(broker.app.loader), "on_task_init", lambda *_: None),
     ):
         assert fast_lane.open_to([task]) == {task}

@@ -77,8 +77,9 @@ def _run_tracer(request: Any, result: Outcome) -> tuple[int, Any, float]:
     """Run Celery's tracer as its pool would."""
     args, kwargs, embed = request._payload
     context = request.request_dict
-    # Celery would look for them among all it knows, which takes longer than anything else it does.
-    context["headers"] = custom_headers(context) or None
+    # Where it is given none, not even an empty one, Celery looks for them among all it knows: that
+    # takes longer than anything else it does, and shows receivers of signals what is Stoker's own.
+    context["headers"] = custom_headers(context)
     context.update(
         {"args": args, "kwargs": kwargs, "hostname": request.hostname, "is_eager": False},
         **{TIMES: request.times()},

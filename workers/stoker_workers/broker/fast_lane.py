@@ -134,6 +134,7 @@ def _is_unchanged(of: Any) -> bool:
         and not any(trace.task_has_custom(of, name) for name in _OF_TASKS)
         and all(getattr(loader, name) is getattr(BaseLoader, name) for name in _OF_LOADERS)
         and not of.track_started
+        and not of.ignore_result
         and not of.app.conf.worker_deduplicate_successful_tasks
         and type(of.backend) is CollectingBackend
         and of.backend.plain
