@@ -37,25 +37,31 @@ class Receiver:
         self._invalid = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, or never."""
+        """Answer the requests of one connection, or never."""
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            first, *lines = head.decode("latin-1").split("\r\n")
-            pairs = (line.split(": ", 1) for line in lines if line)
-            headers = {name.lower(): value for name, value in pairs}
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
-            if first.startswith("GET"):
-                told = {"events": self._events, "invalid": self._invalid}
-                _answer(writer, "200 OK", json.dumps(told).encode())
-            elif (status := self._take(headers, body)) is None:
-                await reader.read()  # until the sender hangs up
-            else:
-                _answer(writer, status)
-            await writer.drain()
+            while await self._answered(reader, writer):
+                pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
+
+    async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        pairs = (line.split(": ", 1) for line in lines if line)
+        headers = {name.lower(): value for name, value in pairs}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        if first.startswith("GET"):
+            told = {"events": self._events, "invalid": self._invalid}
+            _answer(writer, "200 OK", json.dumps(told).encode())
+        elif (status := self._take(headers, body)) is None:
+            await reader.read()  # until the sender hangs up
+            return False
+        else:
+            _answer(writer, status)
+        await writer.drain()
+        return headers.get("connection") != "close"
 
     def _take(self, headers: dict[str, str], body: bytes) -> str | None:
         try:
@@ -80,7 +86,7 @@ class Receiver:
 
 
 def _answer(writer: asyncio.StreamWriter, status: str, body: bytes = b"") -> None:
-    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
 
 

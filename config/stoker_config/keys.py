@@ -87,8 +87,13 @@ def told_output(job_id: str) -> str:
 
 
 def due(origin: str) -> str:
-    """Name the sorted set of event IDs for one receiver's origin, by the time each is due."""
+    """Name the sorted set of events for one origin that no attempt was made of, by due time."""
     return f"stoker:webhooks:due:{origin}"
+
+
+def again(origin: str) -> str:
+    """Name the sorted set of events for one origin that were not taken, by their next due time."""
+    return f"stoker:webhooks:again:{origin}"
 
 
 def idempotency(digest: str) -> str:

@@ -107,8 +107,9 @@ class Settings(BaseSettings):
             several, separated by commas, while a new one replaces an old one.
         webhook_secrets: A file of secrets by name, as JSON; `stoker webhooks secret` writes it.
         webhook_timeout: Seconds within which a webhook's receiver has to answer.
-        webhook_slots: How many receivers a courier waits for at once.
-        webhook_host_slots: How many of these may be one host's.
+        webhook_slots: How many posts a courier has under way at once.
+        webhook_host_slots: How many of these may be one host's; posts that hang while it answers
+            later ones come on top.
         webhook_output_interval: Seconds between two `job.output` events of one job, at least.
         webhook_expires: Seconds for which an event is kept after it was delivered or given up, to
             be looked at and replayed.
@@ -176,7 +177,7 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr = SecretStr("")
     webhook_secrets: Path | None = None
     webhook_timeout: float = Field(default=15.0, gt=0, le=30.0)
-    webhook_slots: int = Field(default=64, ge=1)
+    webhook_slots: int = Field(default=1000, ge=1)
     webhook_host_slots: int = Field(default=8, ge=1)
     webhook_output_interval: float = Field(default=1.0, ge=0.05)
     webhook_expires: int = Field(default=3 * DAY, ge=1)

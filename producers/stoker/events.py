@@ -42,6 +42,7 @@ redis.call('EXPIRE', key .. ':attempts', {outbox.KEEP_SECONDS})
 redis.call('ZREM', '{keys.DELIVERED}', id)
 redis.call('ZREM', '{keys.DEAD_EVENTS}', id)
 redis.call('ZADD', '{keys.PENDING}', now, id)
+redis.call('ZREM', '{keys.again("")}' .. origin, id)
 redis.call('ZADD', '{keys.due("")}' .. origin, now, id)
 redis.call('ZADD', '{keys.ORIGINS}', 'LT', now, origin)
 wake()
@@ -257,9 +258,12 @@ class Webhooks:
         with self._client.pipeline(transaction=False) as pipe:
             for each, row in found.items():
                 pipe.zscore(keys.due(row["origin"]), each)
+                pipe.zscore(keys.again(row["origin"]), each)
                 pipe.lrange(keys.attempts(each), 0, -1 if attempts else 0)
             more = pipe.execute()
-        for (each, row), due, log in zip(found.items(), more[::2], more[1::2], strict=True):
+        parts = zip(found.items(), more[::3], more[1::3], more[2::3], strict=True)
+        for (each, row), new, again, log in parts:
+            due = again if new is None else new
             yield WebhookEvent(
                 id=each,
                 job=row["job"],

@@ -5,7 +5,6 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 import base64
 import binascii
-import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
@@ -59,7 +58,7 @@ def signature(key: bytes, event_id: str, timestamp: str, body: bytes) -> bytes:
         body: The very bytes that are sent.
     """
     signed = b".".join((event_id.encode(), timestamp.encode(), body))
-    return hmac.new(key, signed, hashlib.sha256).digest()
+    return hmac.digest(key, signed, "sha256")
 
 
 def headers(keys: Sequence[bytes], event_id: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -4,6 +4,7 @@ A worker: `celery -A tests.doubles.faults:after_store worker`. A courier: `pytho
 tests.doubles.faults before_post`. The product's own code knows nothing of these points.
 """
 
+import inspect
 import os
 import signal
 import sys
@@ -41,7 +42,14 @@ class Point:
                 call(*args, **kwargs)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        setattr(owner, self.method, dying)
+        async def dying_in_a_loop(*args: Any, **kwargs: Any) -> None:
+            if not self.before:
+                await call(*args, **kwargs)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        # The courier's are coroutines.
+        dies = dying_in_a_loop if inspect.iscoroutinefunction(call) else dying
+        setattr(owner, self.method, dies)
 
 
 def _outlet() -> type:

@@ -1,17 +1,19 @@
 """The courier on a real Redis, with real receivers: nothing lost, nobody delayed by another."""
 
+import asyncio
 import json
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from pydantic import SecretStr
+from redis import asyncio as aioredis
 from standardwebhooks.webhooks import Webhook as Judge
 
 from stoker_config import keys, outbox
@@ -23,16 +25,18 @@ from stoker_tasks import signature
 from stoker_tasks.event import Event, listener_of
 from stoker_tasks.result import Artifact, Success, reference
 from stoker_workers.outside.addresses import Guard
-from stoker_workers.outside.connection import Outside
+from stoker_workers.outside.posting import Poster
 from stoker_workers.webhooks.courier import Courier
-from stoker_workers.webhooks.due import DueEvents, Noted
+from stoker_workers.webhooks.due import DueEvents, Leased, Noted
 from stoker_workers.webhooks.post import Post
+from stoker_workers.webhooks.slots import Busy
 from tests.support.receiver import Posted, Reply, receiver
 from tests.support.s3 import S3
 from tests.support.until import until
 
 SECRET = signature.new_secret()
 OLD_SECRET = signature.new_secret()
+MIX = ("hangs", "quick")
 
 
 @pytest.fixture
@@ -42,24 +46,40 @@ def server(redis_url: str) -> Iterator[Any]:
 
 
 @contextmanager
-def running(redis_url: str, timeout: float = 5.0, **options: Any) -> Iterator[Courier]:
+def running(redis_url: str, timeout: float = 5.0, **options: Any) -> Iterator[None]:
     """Run a courier in this process."""
     settings = Settings(
         webhook_secret=SecretStr(f"{SECRET},{OLD_SECRET}"),
         allowed_networks=options.pop("allowed", ("127.0.0.1",)),
     )
-    with redis.Redis.from_url(redis_url) as client:
-        due = DueEvents(client, lease=options.pop("lease", 60.0), keep=600)
-        outside, store = Outside(Guard(settings.allowed_networks)), options.pop("store", None)
-        post = Post(outside, Secrets(settings), timeout, store)
-        courier = Courier(client, due, post, **{"slots": 16, "host_slots": 4, **options})
-        thread = threading.Thread(target=courier.run)
-        thread.start()
-        try:
-            yield courier
-        finally:
-            courier.stop()
-            thread.join()
+    lease, store = options.pop("lease", 60.0), options.pop("store", None)
+    stops: list[Any] = []
+
+    async def deliver() -> None:
+        async with aioredis.Redis.from_url(redis_url) as client:
+            poster = Poster(Guard(settings.allowed_networks))
+            post = Post(poster, Secrets(settings), timeout, store)
+            due = DueEvents(client, lease=lease, keep=600)
+            courier = Courier(client, due, post, **{"slots": 16, "host_slots": 4, **options})
+            loop = asyncio.get_running_loop()
+            stops.append(lambda: loop.call_soon_threadsafe(courier.stop))
+            await courier.run()
+            await post.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(deliver(),))
+    thread.start()
+    until(lambda: stops)
+    try:
+        yield
+    finally:
+        stops[0]()
+        thread.join()
+
+
+@asynccontextmanager
+async def due_events(redis_url: str, lease: float = 60.0) -> AsyncIterator[DueEvents]:
+    async with aioredis.Redis.from_url(redis_url) as client:
+        yield DueEvents(client, lease=lease, keep=600)
 
 
 def tell(
@@ -91,12 +111,12 @@ def state(server: Any, event: Event) -> str:
 def due_in(server: Any, event: Event) -> float:
     """Seconds until an event is due, by the server's clock."""
     seconds, micros = map(int, server.time())
-    return float(server.zscore(keys.due(event.origin), event.id)) - seconds - micros / 1e6
+    return float(server.zscore(keys.again(event.origin), event.id)) - seconds - micros / 1e6
 
 
 def skip_the_wait(server: Any, event: Event) -> None:
     """Make an event due now."""
-    server.zadd(keys.due(event.origin), {event.id: 0})
+    server.zadd(keys.again(event.origin), {event.id: 0}, xx=True)
     server.zadd(keys.ORIGINS, {event.origin: 0})
     server.publish(keys.WAKE, "")
 
@@ -119,7 +139,7 @@ def test_an_event_is_posted_at_once_and_both_secrets_verify_it(server: Any, redi
     assert attempt["ms"] > 0
     assert abs(attempt["at"] - time.time()) < 60
     assert set(attempt) == {"at", "ms", "status", "error"}
-    assert server.zcard(keys.PENDING) == server.zcard(keys.due(event.origin)) == 0
+    assert not server.exists(keys.PENDING, keys.due(event.origin), keys.again(event.origin))
     assert server.zrange(keys.DELIVERED, 0, -1) == [event.id]
 
 
@@ -152,7 +172,7 @@ def test_after_ten_attempts_an_event_is_given_up(server: Any, redis_url: str) ->
     assert state(server, event) == "dead"
     assert record(server, event)["why"] == "given_up"
     assert server.zrange(keys.DEAD_EVENTS, 0, -1) == [event.id]
-    assert server.zcard(keys.due(event.origin)) == server.zcard(keys.PENDING) == 0
+    assert not server.exists(keys.PENDING, keys.due(event.origin), keys.again(event.origin))
     schedule = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
     for waited, meant in zip(waits, schedule, strict=True):
         assert meant - 20 < waited <= 1.1 * meant
@@ -188,9 +208,12 @@ def test_what_waits_for_an_endpoint_that_is_gone_takes_no_other_event_s_turn(
     server.delete(*(keys.event(each.id) for each in lost))
     event = tell(server, "http://127.0.0.1:9/", "behind all these")
     server.zadd(keys.DISABLED, {"http://127.0.0.1:9/gone": 1})
-    with redis.Redis.from_url(redis_url) as client:
-        [leased] = DueEvents(client, lease=60, keep=600).claim(8, 0, 2, {event.origin: 1})
 
+    async def claim() -> list[Leased]:
+        async with due_events(redis_url) as due:
+            return await due.claim(8, 0, 2, [Busy(event.origin, posts=1, slots=1)])
+
+    [leased] = asyncio.run(claim())
     assert leased.id == event.id
     assert {record(server, each)["why"] for each in gone} == {"disabled"}
     assert server.zrange(keys.PENDING, 0, -1) == [event.id]
@@ -308,6 +331,86 @@ def test_a_slow_receiver_has_few_slots_and_delays_nobody(server: Any, redis_url:
     assert most == 4
 
 
+def test_posts_that_hang_keep_no_other_event_of_their_host_waiting(
+    server: Any, redis_url: str
+) -> None:
+    release = threading.Event()
+
+    def answer(posted: Posted) -> Reply:
+        if json.loads(posted.body)["data"]["id"].startswith("hangs"):
+            release.wait(60)
+        return Reply()
+
+    with receiver(answer) as here, running(redis_url, timeout=30, slots=64):
+        # Four slots, and every second post hangs.
+        told = [(tell(server, here.url, f"{name} {at}"), name) for at in range(16) for name in MIX]
+        quick = [event for event, name in told if name == "quick"]
+        until(lambda: all(state(server, event) == "delivered" for event in quick))
+
+        assert all(state(server, event) == "pending" for event, name in told if name == "hangs")
+        release.set()
+        until(lambda: all(state(server, event) == "delivered" for event, _ in told))
+    assert len(here.got) == len(told)
+
+
+def test_time_outs_of_a_host_that_answers_others_do_not_have_it_left_alone(
+    server: Any, redis_url: str
+) -> None:
+    release = threading.Event()
+
+    def answer(posted: Posted) -> Reply:
+        if json.loads(posted.body)["data"]["id"].startswith("hangs"):
+            release.wait(60)
+        return Reply()
+
+    with receiver(answer) as here, running(redis_url, timeout=3.0, slots=64):
+        told = [(tell(server, here.url, f"{name} {at}"), name) for at in range(12) for name in MIX]
+        hanging = [event for event, name in told if name == "hangs"]
+        until(lambda: all(attempts(server, event) for event, _ in told))
+
+        assert {attempts(server, event)[0]["error"] for event in hanging} == {"timeout"}
+        # The very last ones had nobody after them.
+        assert int((server.hget(keys.TROUBLE, told[0][0].origin) or "0:").split(":")[0]) < 8
+        release.set()
+
+
+def test_a_fresh_event_waits_behind_none_that_is_posted_again_nor_those_for_ever(
+    server: Any, redis_url: str
+) -> None:
+    origin = tell(server, "http://127.0.0.1:9/", "0").origin
+    for at in range(1, 200):
+        tell(server, "http://127.0.0.1:9/", f"{at}")
+
+    async def claims() -> list[list[int]]:
+        async with due_events(redis_url) as due:
+            leased = await due.claim(200, 0, 200)
+            again = Noted(outcome="again", attempt={}, delay=-9)
+            assert all(await due.note([(each, again) for each in leased]))
+            for at in range(200):
+                tell(server, "http://127.0.0.1:9/", f"fresh {at}")
+            return [[each.tries for each in await due.claim(2, 0, 2)] for _ in range(100)]
+
+    found = asyncio.run(claims())
+    # By lot, one claim in four has those first that were posted before.
+    assert {tuple(each) for each in found} == {(0, 0), (1, 1)}
+    assert 50 < found.count([0, 0]) < 97
+    assert server.zcard(keys.again(origin)) == 200
+
+
+def test_many_events_are_taken_and_noted_in_few_steps(server: Any, redis_url: str) -> None:
+    events = [tell(server, "http://127.0.0.1:9/", f"{at}") for at in range(90)]
+    server.config_resetstat()
+    with receiver() as here:
+        for event in events:
+            server.hset(keys.event(event.id), "url", here.url)
+        with running(redis_url, slots=200, host_slots=100):
+            until(lambda: server.zcard(keys.DELIVERED) == 90)
+
+    assert len(here.got) == 90
+    # One step for each would be 180.
+    assert server.info("commandstats")["cmdstat_evalsha"]["calls"] < 120
+
+
 def test_a_receiver_that_keeps_failing_is_left_alone_and_then_tried_with_one(
     server: Any, redis_url: str
 ) -> None:
@@ -319,9 +422,9 @@ def test_a_receiver_that_keeps_failing_is_left_alone_and_then_tried_with_one(
     with receiver(answer) as here, running(redis_url, host_slots=1):
         events = [tell(server, here.url, f"{at}") for at in range(30)]
         until(lambda: server.hget(keys.TROUBLE, events[0].origin) or "")
-        # Five failures, and then one more each time that it is tried again.
-        until(lambda: int(server.hget(keys.TROUBLE, events[0].origin).split(":")[0]) >= 6)
-        assert len(here.got) < 10
+        # Eight failures, and then one more each time that it is tried again.
+        until(lambda: int(server.hget(keys.TROUBLE, events[0].origin).split(":")[0]) >= 9)
+        assert len(here.got) < 13
         assert sum(not attempts(server, event) for event in events) > 15
         well.set()
         until(lambda: not server.hexists(keys.TROUBLE, events[0].origin))
@@ -343,60 +446,72 @@ def test_failures_that_come_together_count_as_the_trouble_that_they_are(
         events = [tell(server, here.url, f"{at}") for at in range(12)]
         until(lambda: all(attempts(server, event) for event in events))
 
-        # It is left alone for a second after the fifth, not for two, four, eight … after others.
+        # It is left alone for a second after the eighth, not for two, four, eight … after others.
         failures, till = server.hget(keys.TROUBLE, events[0].origin).split(":")
-        assert int(failures) == 5
+        assert int(failures) == 8
         assert float(till) - server.time()[0] <= 2
 
 
 def test_what_had_hung_since_before_an_origin_was_left_alone_says_nothing_new(
     server: Any, redis_url: str
 ) -> None:
-    with redis.Redis.from_url(redis_url) as client:
-        due = DueEvents(client, lease=60, keep=600)
-        events = [tell(server, "http://127.0.0.1:9/", f"{at}") for at in range(3)]
-        origin = events[0].origin
-        leased = due.claim(8, 0, 8, {})
-        # It was left alone until a second ago.
-        server.hset(keys.TROUBLE, origin, f"5:{server.time()[0] - 1}")
+    events = [tell(server, "http://127.0.0.1:9/", f"{at}") for at in range(3)]
+    origin = events[0].origin
 
-        def fails(at: int, took: float) -> str:
-            hurt = Noted(outcome="again", attempt={}, delay=60, origin="trouble", took=took)
-            assert due.note(leased[at], hurt)
-            return str(server.hget(keys.TROUBLE, origin).split(":")[0])
+    async def fails(due: DueEvents, leased: Leased, took: float) -> str:
+        hurt = Noted(outcome="again", attempt={}, delay=60, origin="trouble", took=took)
+        assert await due.note([(leased, hurt)]) == [True]
+        return str(server.hget(keys.TROUBLE, origin).split(":")[0])
 
-        assert fails(0, took=15.0) == "5"
-        assert fails(1, took=0.0) == "6"
+    async def failing() -> list[str]:
+        async with due_events(redis_url) as due:
+            leased = await due.claim(8, 0, 8)
+            # It was left alone until a second ago.
+            server.hset(keys.TROUBLE, origin, f"8:{server.time()[0] - 1}")
+            return [await fails(due, leased[0], took=15.0), await fails(due, leased[1], took=0.0)]
+
+    assert asyncio.run(failing()) == ["8", "9"]
 
 
 def test_an_origin_that_is_well_again_is_tried_at_once(server: Any, redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url) as client:
-        due = DueEvents(client, lease=60, keep=600)
-        events = [tell(server, "http://127.0.0.1:9/", f"{at}") for at in range(3)]
-        origin = events[0].origin
-        [first] = due.claim(1, 0, 8, {})
-        server.hset(keys.TROUBLE, origin, f"9:{server.time()[0] + 60}")
-        assert due.claim(8, 0, 8, {origin: 1}) == []
+    events = [tell(server, "http://127.0.0.1:9/", f"{at}") for at in range(3)]
+    origin = events[0].origin
 
-        # An attempt that had begun before comes to a good end.
-        assert due.note(first, Noted(outcome="delivered", attempt={}, origin="well"))
+    async def mending() -> None:
+        async with due_events(redis_url) as due:
+            [first] = await due.claim(1, 0, 8)
+            server.hset(keys.TROUBLE, origin, f"9:{server.time()[0] + 60}")
+            assert await due.claim(8, 0, 8, [Busy(origin, posts=1, slots=1)]) == []
 
-        assert len(due.claim(8, 0, 8, {})) == 2
+            # An attempt that had begun before comes to a good end.
+            well = Noted(outcome="delivered", attempt={}, origin="well")
+            assert await due.note([(first, well)]) == [True]
+
+            assert len(await due.claim(8, 0, 8)) == 2
+
+    asyncio.run(mending())
 
 
 def test_what_a_courier_leaves_behind_is_another_ones_when_its_lease_lapses(
     server: Any, redis_url: str
 ) -> None:
-    with receiver() as here, redis.Redis.from_url(redis_url) as client:
+    async def claim() -> list[Leased]:
+        async with due_events(redis_url, lease=1.0) as due:
+            return await due.claim(8, 0, 8)
+
+    async def note_too_late() -> list[bool]:
+        async with due_events(redis_url) as due:
+            return await due.note([(leased, Noted(outcome="again", attempt={}, delay=1.0))])
+
+    with receiver() as here:
         event = tell(server, here.url)
         # It dies between taking the event and noting what became of it.
-        dead = DueEvents(client, lease=1.0, keep=600)
-        [leased] = dead.claim(8, 0, 8, {})
+        [leased] = asyncio.run(claim())
         with running(redis_url):
             until(lambda: state(server, event) == "delivered")
 
         # What it says too late changes nothing.
-        assert not dead.note(leased, Noted(outcome="again", attempt={}, delay=1.0))
+        assert asyncio.run(note_too_late()) == [False]
     assert state(server, event) == "delivered"
     assert len(attempts(server, event)) == 1
 
@@ -410,15 +525,20 @@ def test_what_has_waited_for_days_is_given_up_and_what_is_over_forgotten(
     server.zrem(keys.PENDING, over.id)
     server.delete(keys.event(over.id))
 
-    with redis.Redis.from_url(redis_url) as client:
-        assert DueEvents(client, lease=60, keep=600).sweep() == 1
+    async def sweep() -> int:
+        async with due_events(redis_url) as due:
+            return await due.sweep()
 
+    async def claim() -> list[Leased]:
+        async with due_events(redis_url) as due:
+            return await due.claim(8, 0, 8)
+
+    assert asyncio.run(sweep()) == 1
     assert record(server, event)["why"] == "given_up"
     assert 0 < server.ttl(keys.event(event.id)) <= 600
     assert server.zcard(keys.DELIVERED) == 0
     # The next claim finds nothing of either.
-    with redis.Redis.from_url(redis_url) as client:
-        assert DueEvents(client, lease=60, keep=600).claim(8, 0, 8, {}) == []
+    assert asyncio.run(claim()) == []
     assert not server.exists(keys.ORIGINS)
 
 
@@ -433,8 +553,9 @@ def test_an_event_of_a_deleted_job_is_delivered_and_then_forgotten(
 
     assert [posted.id for posted in here.got] == [event.id]
     assert not server.exists(keys.attempts(event.id))
-    for index in (keys.PENDING, keys.DELIVERED, keys.DEAD_EVENTS, keys.due(event.origin)):
+    for index in (keys.PENDING, keys.DELIVERED, keys.DEAD_EVENTS):
         assert not server.zcard(index)
+    assert not server.exists(keys.due(event.origin), keys.again(event.origin))
     assert server.zcard(keys.DISABLED) == (answer == 410)
 
 

@@ -18,8 +18,9 @@ import httpx2
 
 from stoker_workers.outside.addresses import Guard, Refused, Unresolved
 
-# Of an answer that does not come to an end, nothing is waited for longer than this, as a rule.
+# How long one step may take, such as waiting for the first byte.
 _PAUSE_SECONDS: Final = 10.0
+_PAUSES: Final = dict.fromkeys(("connect", "read", "write", "pool"), _PAUSE_SECONDS)
 # Bytes that are written between two looks at the clock.
 _PIECE: Final = 16_384
 
@@ -40,9 +41,7 @@ class Outside:
         self._given_tls = tls
 
     @contextmanager
-    def send(
-        self, request: httpx2.Request, seconds: float, pause: float = _PAUSE_SECONDS
-    ) -> Iterator[httpx2.Response]:
+    def send(self, request: httpx2.Request, seconds: float) -> Iterator[httpx2.Response]:
         """Send a request over a connection of its own, and give its answer while it is read.
 
         Args:
@@ -50,7 +49,6 @@ class Outside:
             seconds: How long all of it may take, until the last byte is read: not only the pauses
                 between two bytes. Asking for the host's addresses may take as long as the
                 system's resolver does.
-            pause: How long one step of it may take, such as waiting for the first byte.
 
         Yields:
             The answer, of which only the head is read: `iter_raw` reads the body. A redirect is
@@ -78,7 +76,7 @@ class Outside:
                 ),
                 headers=request.headers.raw,
                 content=request.read(),
-                extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), pause)},
+                extensions={"timeout": _PAUSES},
             ) as answer,
         ):
             assert isinstance(answer.stream, Iterable)

@@ -1,17 +1,20 @@
 """The events that are due: each is leased before it is posted, and marked by what came of it.
 
-Events wait in one sorted set for each origin, so that those for a receiver that is dead or slow
-stand in nobody's way. All times are the server's. A lease that lapses makes its event due again.
+Events wait in two sorted sets for each origin, those that were never posted and those that are
+posted again: so those for a receiver that is dead or slow stand in nobody's way, and what was
+refused before in that of no fresh event. All times are the server's. A lease that lapses makes its
+event due again.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
 from stoker_config import outbox
 from stoker_workers.webhooks.scripts import CLAIM, NOTE, SWEEP
+from stoker_workers.webhooks.slots import Busy
 
 # How many events one sweep gives up at most.
 _SWEEP: Final = 500
@@ -62,10 +65,10 @@ class Noted:
 
 
 class DueEvents:
-    """The events of one server. Safe for threads.
+    """The events of one server.
 
     Args:
-        client: A redis-py client.
+        client: A client of redis.asyncio.
         lease: Seconds after which an event is another courier's: longer than any attempt.
         keep: Seconds for which an event is kept after it was delivered or given up.
     """
@@ -77,19 +80,21 @@ class DueEvents:
         self._note = client.register_script(NOTE)
         self._sweep = client.register_script(SWEEP)
 
-    def claim(self, free: int, reserve: int, most: int, busy: Mapping[str, int]) -> list[Leased]:
+    async def claim(
+        self, free: int, reserve: int, most: int, busy: Iterable[Busy] = ()
+    ) -> list[Leased]:
         """Lease events that are due.
 
         Args:
-            free: How many slots are free.
-            reserve: How many of these only an origin may have that has none.
-            most: How many slots one origin may have.
-            busy: How many each has now.
+            free: How many at most.
+            reserve: How many of these only an origin may have that has no post under way.
+            most: How many slots one origin has.
+            busy: What each has under way.
         """
-        found = self._claim(
+        found = await self._claim(
             args=[
                 *(self._lease, free, reserve, most, f"{uuid4().hex}.", self._keep),
-                *(each for pair in busy.items() for each in pair),
+                *(part for each in busy for part in (each.origin, each.posts, each.slots)),
             ]
         )
         return [
@@ -105,24 +110,28 @@ class DueEvents:
             for id, origin, lease, url, secret, body, tries in found
         ]
 
-    def note(self, event: Leased, noted: Noted) -> bool:
-        """Note an attempt.
+    async def note(self, attempts: Sequence[tuple[Leased, Noted]]) -> list[bool]:
+        """Note attempts, in one step. Repeating it does nothing.
 
         Returns:
-            Whether the event was still ours.
+            Of each, whether its event was still ours.
         """
-        done = self._note(
-            args=[
-                *(event.id, event.origin, event.lease, json.dumps(noted.attempt)),
-                *(noted.outcome, noted.delay, self._keep, noted.origin, noted.pause, noted.took),
-            ]
+        done = await self._note(
+            args=[self._keep, *(part for event, noted in attempts for part in _said(event, noted))]
         )
-        return bool(done)
+        return [bool(each) for each in done]
 
-    def sweep(self) -> int:
+    async def sweep(self) -> int:
         """Give up what has waited for too long.
 
         Returns:
             How many events there were.
         """
-        return int(self._sweep(args=[outbox.GIVE_UP_SECONDS, self._keep, _SWEEP]))
+        return int(await self._sweep(args=[outbox.GIVE_UP_SECONDS, self._keep, _SWEEP]))
+
+
+def _said(event: Leased, noted: Noted) -> tuple[object, ...]:
+    return (
+        *(event.id, event.origin, event.lease, json.dumps(noted.attempt), noted.outcome),
+        *(noted.delay, noted.origin, noted.pause, noted.took),
+    )

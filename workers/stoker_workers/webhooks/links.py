@@ -8,6 +8,11 @@ from stoker_tasks.errors import StokerError
 from stoker_tasks.result import referenced
 
 
+def refers(body: bytes) -> bool:
+    """Tell whether an event may refer to an artifact: a quick look, since few do."""
+    return f'"{SCHEME}'.encode() in body
+
+
 def with_links(body: bytes, store: ArtifactStore) -> bytes:
     """Add `urls` to an event's data: for each artifact of its result, where to read it.
 
@@ -18,9 +23,6 @@ def with_links(body: bytes, store: ArtifactStore) -> bytes:
     Returns:
         The event; unchanged if it refers to nothing.
     """
-    # A quick look, since few do.
-    if f'"{SCHEME}'.encode() not in body:
-        return body
     event = json.loads(body)
     urls = {}
     for uri in _named(event["data"].get("result")):

@@ -1,8 +1,10 @@
 """One attempt: an event is signed, posted, and judged by its receiver's answer."""
 
+import asyncio
 import logging
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,9 +15,9 @@ from stoker_config.secrets import Secrets, SecretsError
 from stoker_tasks import signature
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.outside.addresses import Refused, Unresolved
-from stoker_workers.outside.connection import Outside
+from stoker_workers.outside.posting import Poster
 from stoker_workers.webhooks.due import Leased, Noted
-from stoker_workers.webhooks.links import with_links
+from stoker_workers.webhooks.links import refers, with_links
 from stoker_workers.webhooks.schedule import next_delay, retry_after
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 _MS: Final = 1000.0
 _GONE: Final = 410
 _TOO_MANY: Final = 429
+# How many events have their links made at once: each link asks the store.
+_LINKING: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +46,10 @@ class Answer:
 
 
 class Post:
-    """Posts events. Safe for threads.
+    """Posts events; of one event loop.
 
     Args:
-        outside: The guarded way to receivers.
+        poster: The guarded way to receivers.
         secrets: What signs events.
         timeout: Seconds for one attempt.
         store: Where artifacts are, if URLs lead to them.
@@ -53,21 +57,22 @@ class Post:
 
     def __init__(
         self,
-        outside: Outside,
+        poster: Poster,
         secrets: Secrets,
         timeout: float,
         store: ArtifactStore | None = None,
     ) -> None:
         self._store = store
-        self._outside = outside
+        self._poster = poster
         self._secrets = secrets
         self._timeout = timeout
+        self._threads = ThreadPoolExecutor(_LINKING, thread_name_prefix="stoker-links")
 
-    def __call__(self, event: Leased) -> Noted:
+    async def __call__(self, event: Leased) -> Noted:
         """Make one attempt. Raises nothing: what is not noted would be tried for ever."""
         at, began = time.time(), time.monotonic()
         try:
-            answer = self._answer(event)
+            answer = await self._answer(event)
         except Exception as error:  # noqa: BLE001 - a fault of Stoker's own
             log_fault(logger, "an event could not be posted", error)
             answer = Answer(error="internal")
@@ -79,38 +84,41 @@ class Post:
         }
         return judge(event, answer, shown)
 
-    def _answer(self, event: Leased) -> Answer:
+    async def close(self) -> None:
+        """Close all connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._poster.close()
+
+    async def _answer(self, event: Leased) -> Answer:
         try:
             keys = self._secrets.keys(event.secret)
         except SecretsError:
             keys = []
         if not keys:
             return Answer(error="no_secret")
-        body = with_links(event.body, self._store) if self._store else event.body
+        body = event.body
+        if self._store is not None and refers(body):
+            loop = asyncio.get_running_loop()
+            body = await loop.run_in_executor(self._threads, with_links, body, self._store)
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "Stoker (Standard Webhooks 1.0.0)",
+            **signature.headers(keys, event.id, int(time.time()), body),
+        }
         try:
-            request = httpx2.Request(
-                "POST",
-                event.url,
-                headers={
-                    "content-type": "application/json",
-                    "user-agent": "Stoker (Standard Webhooks 1.0.0)",
-                    **signature.headers(keys, event.id, int(time.time()), body),
-                },
-                content=body,
-            )
-            with self._outside.send(request, self._timeout, pause=self._timeout) as response:
-                return Answer(
-                    status=response.status_code,
-                    retry_after=retry_after(response.headers.get("retry-after")),
-                )
+            head = await self._poster.post(event.url, headers, body, self._timeout)
         except Refused:
             return Answer(error="not_allowed")
         except (Unresolved, httpx2.InvalidURL):  # 999.1.1.1, say, is no host's name either
             return Answer(error="unresolved")
-        except httpx2.TimeoutException:
+        except TimeoutError:
             return Answer(error="timeout")
-        except (httpx2.TransportError, ssl.SSLError, OSError) as error:
-            return Answer(error="tls" if _is_tls(error) else "connection")
+        except ssl.SSLError:
+            return Answer(error="tls")
+        except OSError:
+            return Answer(error="connection")
+        asked = dict(head.headers).get(b"retry-after", b"").decode("latin-1")
+        return Answer(status=head.status_code, retry_after=retry_after(asked))
 
 
 def judge(event: Leased, answer: Answer, shown: dict[str, Any]) -> Noted:
@@ -139,12 +147,3 @@ def judge(event: Leased, answer: Answer, shown: dict[str, Any]) -> Noted:
         pause=(answer.retry_after or 0.0) if hurt else 0.0,
         took=shown["ms"] / _MS,
     )
-
-
-def _is_tls(error: BaseException) -> bool:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False

@@ -12,6 +12,7 @@ _NAMES: Final = {
     "EVENT": keys.event(""),
     "ATTEMPTS": keys.attempts("").removeprefix(keys.event("")),
     "DUE": keys.due(""),
+    "AGAIN": keys.again(""),
     "DELETED": keys.deleted(""),
     "PENDING": keys.PENDING,
     "DELIVERED": keys.DELIVERED,
@@ -22,11 +23,13 @@ _NAMES: Final = {
     "COURIER": keys.COURIER,
     "COURIER_SECONDS": outbox.ALIVE_SECONDS,
     # After so many failures in a row an origin is left alone for a time, and then tried with one.
-    "PATIENCE": 5,
+    "PATIENCE": 8,
     "LONGEST_PAUSE": 60,
     # How much is kept: of one event's attempts, and of endpoints that said that they are gone.
     "KEPT_ATTEMPTS": 50,
     "KEPT_DISABLED": 10_000,
+    # In one claim of so many what waits to be posted again comes first.
+    "TURNS": 4,
     # How many origins a claim looks at, and how many events of one it puts away that nobody is to
     # get.
     "MOST_ORIGINS": 1000,
@@ -35,6 +38,8 @@ _NAMES: Final = {
 
 # exact(seconds): a time as Redis is to have it, to the microsecond.
 # endpoint(url): the URL without its query.
+# first_due(origin): when the origin's next event is due; nil if it has none.
+# done(id, origin): the event is not to be delivered any more.
 # forgotten(id): forgets an event that is over if its job was deleted, whose result it may quote.
 # set_aside(id, origin, why, keep): gives an event up; it is kept for a while, to be looked at.
 _COMMON: Final = (
@@ -51,10 +56,20 @@ local function forgotten(id)
   redis.call('DEL', key, key .. ATTEMPTS)
   return true
 end
+local function first_due(origin)
+  local new = redis.call('ZRANGE', DUE .. origin, 0, 0, 'WITHSCORES')[2]
+  local old = redis.call('ZRANGE', AGAIN .. origin, 0, 0, 'WITHSCORES')[2]
+  if new and old and tonumber(old) < tonumber(new) then return old end
+  return new or old
+end
+local function done(id, origin)
+  redis.call('ZREM', DUE .. origin, id)
+  redis.call('ZREM', AGAIN .. origin, id)
+  redis.call('ZREM', PENDING, id)
+end
 local function set_aside(id, origin, why, keep)
   local key = EVENT .. id
-  redis.call('ZREM', DUE .. origin, id)
-  redis.call('ZREM', PENDING, id)
+  done(id, origin)
   local created = redis.call('HGET', key, 'created')
   if not created or forgotten(id) then return end
   redis.call('HSET', key, 'state', 'dead', 'why', why, 'lease', '')
@@ -65,18 +80,25 @@ end
 """
 )
 
-# Leases events that are due, the longest waiting origin's first. The last quarter of the free slots
-# is for origins that have none yet. What nobody is to get any more takes no other event's turn.
-# ARGV: seconds of a lease, free slots, how many of them are kept back, most of one origin, the
-# leases' prefix, seconds to keep what is given up; then each origin that has slots, and how many.
+# Leases events that are due, the longest waiting origin's first. Of an origin's events, those that
+# were never posted go before those that are posted again, but for one claim in four, by lot, so
+# that neither waits for the other to come to an end. The last quarter of the free slots is for
+# origins that have none yet. What nobody is to get any more takes no other event's turn.
+# ARGV: seconds of a lease, how many events may be leased, how many of them are kept back, most of
+# one origin, the leases' prefix, seconds to keep what is given up; then each origin that has posts
+# under way, how many these are, and how many slots they hold.
 # Gives for each event its ID, origin, lease, URL, secret, body and tries.
 CLAIM: Final = (
     _COMMON
     + """
 redis.call('SET', COURIER, exact(now), 'EX', COURIER_SECONDS)
 local free, back, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local busy = {}
-for i = 7, #ARGV, 2 do busy[ARGV[i]] = tonumber(ARGV[i + 1]) end
+local posts, slots = {}, {}
+for i = 7, #ARGV, 3 do
+  posts[ARGV[i]], slots[ARGV[i]] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+end
+local order = {DUE, AGAIN}
+if tonumber(time[2]) % TURNS == 0 then order = {AGAIN, DUE} end
 local out, n = {}, 0
 
 -- Until when an origin is left alone, if it is, and how many of its events may be leased now.
@@ -90,12 +112,11 @@ local function room_of(origin, has)
 end
 
 -- Leases one event; false if there is nothing to be posted.
-local function lease(id, origin)
+local function lease(id, origin, queue)
   local key = EVENT .. id
   local found = redis.call('HMGET', key, 'url', 'secret', 'body', 'tries')
   if not found[1] then
-    redis.call('ZREM', DUE .. origin, id)
-    redis.call('ZREM', PENDING, id)
+    done(id, origin)
     return false
   end
   if redis.call('ZSCORE', DISABLED, endpoint(found[1])) then
@@ -105,37 +126,42 @@ local function lease(id, origin)
   n = n + 1
   local mark = ARGV[5] .. n
   redis.call('HSET', key, 'lease', mark)
-  redis.call('ZADD', DUE .. origin, exact(now + ARGV[1]), id)
+  redis.call('ZADD', queue, exact(now + ARGV[1]), id)
   out[n] = {id, origin, mark, found[1], found[2], found[3], found[4]}
   return true
 end
 
-local function lease_of(origin, has, room)
+-- Leases events of one queue; gives what room is left.
+local function lease_of(queue, origin, room)
   local aside = 0
   while room > 0 and n < free and aside < MOST_ASIDE do
     local some = math.min(room, free - n)
-    local ids = redis.call('ZRANGEBYSCORE', DUE .. origin, '-inf', exact(now), 'LIMIT', 0, some)
-    if #ids == 0 then return end
+    local ids = redis.call('ZRANGEBYSCORE', queue, '-inf', exact(now), 'LIMIT', 0, some)
+    if #ids == 0 then return room end
     for _, id in ipairs(ids) do
-      if has > 0 and free - n <= back then return end
-      if lease(id, origin) then room, has = room - 1, has + 1
-      else aside = aside + 1 end
+      if posts[origin] and free - n <= back then return 0 end
+      if lease(id, origin, queue) then
+        room = room - 1
+        posts[origin] = (posts[origin] or 0) + 1
+      else
+        aside = aside + 1
+      end
     end
   end
+  return room
 end
 
 local origins = redis.call('ZRANGEBYSCORE', ORIGINS, '-inf', exact(now), 'LIMIT', 0, MOST_ORIGINS)
 for _, origin in ipairs(origins) do
   if n >= free then break end
-  local has = busy[origin] or 0
-  local till, room = room_of(origin, has)
+  local till, room = room_of(origin, slots[origin] or 0)
   if till then
     redis.call('ZADD', ORIGINS, till, origin)
   elseif room > 0 then
-    lease_of(origin, has, room)
-    local first = redis.call('ZRANGE', DUE .. origin, 0, 0, 'WITHSCORES')
-    if first[2] then
-      redis.call('ZADD', ORIGINS, first[2], origin)
+    for _, queue in ipairs(order) do room = lease_of(queue .. origin, origin, room) end
+    local first = first_due(origin)
+    if first then
+      redis.call('ZADD', ORIGINS, first, origin)
     else
       redis.call('ZREM', ORIGINS, origin)
       redis.call('HDEL', TROUBLE, origin)
@@ -146,54 +172,52 @@ return out
 """
 )
 
-# Notes an attempt and where it leaves its event, unless the lease has lapsed.
-# ARGV: event, origin, lease, the attempt as JSON, what came of it (delivered, again, given_up or
-# gone), seconds until the next attempt, seconds to keep what is over, what it says of the origin
-# (well, trouble or nothing), seconds for which the origin asked to be left alone, seconds since the
-# attempt began.
-# Gives 1, or 0 if the lease was another's.
+# Notes attempts and where each leaves its event, unless its lease has lapsed.
+# ARGV: seconds to keep what is over; then for each attempt the event, its origin and lease, the
+# attempt as JSON, what came of it (delivered, again, given_up or gone), seconds until the next
+# attempt, what it says of the origin (well, trouble or nothing), seconds for which the origin asked
+# to be left alone, and seconds since the attempt began.
+# Gives for each 1, or 0 if the lease was another's.
 NOTE: Final = (
     _COMMON
     + """
-local id, origin, outcome, keep = ARGV[1], ARGV[2], ARGV[5], ARGV[7]
-local key = EVENT .. id
-if redis.call('HGET', key, 'lease') ~= ARGV[3] then return 0 end
-redis.call('HINCRBY', key, 'tries', 1)
-redis.call('RPUSH', key .. ATTEMPTS, ARGV[4])
-redis.call('LTRIM', key .. ATTEMPTS, -KEPT_ATTEMPTS, -1)
-redis.call('EXPIRE', key .. ATTEMPTS, redis.call('TTL', key))
+local keep = ARGV[1]
 
-if outcome == 'delivered' then
+local function delivered(id, origin)
+  local key = EVENT .. id
+  done(id, origin)
+  if forgotten(id) then return end
+  redis.call('HSET', key, 'state', 'delivered', 'lease', '')
+  redis.call('ZADD', DELIVERED, redis.call('HGET', key, 'created'), id)
+  redis.call('EXPIRE', key, keep)
+  redis.call('EXPIRE', key .. ATTEMPTS, keep)
+end
+
+local function again(id, origin, delay)
+  local at = exact(now + delay)
+  redis.call('HSET', EVENT .. id, 'lease', '')
   redis.call('ZREM', DUE .. origin, id)
-  redis.call('ZREM', PENDING, id)
-  if not forgotten(id) then
-    redis.call('HSET', key, 'state', 'delivered', 'lease', '')
-    redis.call('ZADD', DELIVERED, redis.call('HGET', key, 'created'), id)
-    redis.call('EXPIRE', key, keep)
-    redis.call('EXPIRE', key .. ATTEMPTS, keep)
-  end
-elseif outcome == 'again' then
-  local at = exact(now + ARGV[6])
-  redis.call('HSET', key, 'lease', '')
-  redis.call('ZADD', DUE .. origin, at, id)
+  redis.call('ZADD', AGAIN .. origin, at, id)
   redis.call('ZADD', ORIGINS, 'LT', at, origin)
-else
-  local gone = endpoint(redis.call('HGET', key, 'url'))
-  set_aside(id, origin, outcome, keep)
-  if outcome == 'gone' then
+end
+
+local function over(id, origin, why)
+  local gone = endpoint(redis.call('HGET', EVENT .. id, 'url'))
+  set_aside(id, origin, why, keep)
+  if why == 'gone' then
     redis.call('ZADD', DISABLED, exact(now), gone)
     redis.call('ZREMRANGEBYRANK', DISABLED, 0, -KEPT_DISABLED - 1)
   end
 end
 
-local function in_trouble()
+local function in_trouble(origin, asked, took)
   local before = redis.call('HGET', TROUBLE, origin) or '0:0'
   local failures, till = string.match(before, '^(%d+):(.*)$')
   failures, till = tonumber(failures), tonumber(till)
-  local pause = math.min(tonumber(ARGV[9]), LONGEST_PAUSE)
+  local pause = math.min(tonumber(asked), LONGEST_PAUSE)
   -- What had begun before the origin was left alone says nothing new of it, though it may hang on
   -- for longer than that time.
-  local after = failures < PATIENCE or now - tonumber(ARGV[10]) >= till
+  local after = failures < PATIENCE or now - tonumber(took) >= till
   if till <= now and after then
     failures = failures + 1
     if failures >= PATIENCE then
@@ -204,15 +228,34 @@ local function in_trouble()
   redis.call('HSET', TROUBLE, origin, failures .. ':' .. till)
 end
 
-local function well()
+local function well(origin)
   if redis.call('HDEL', TROUBLE, origin) == 0 then return end
   -- It had been put off until its time was up, and is well before that.
-  local first = redis.call('ZRANGE', DUE .. origin, 0, 0, 'WITHSCORES')
-  if first[2] then redis.call('ZADD', ORIGINS, 'LT', first[2], origin) end
+  local first = first_due(origin)
+  if first then redis.call('ZADD', ORIGINS, 'LT', first, origin) end
 end
 
-if ARGV[8] == 'trouble' then in_trouble() elseif ARGV[8] == 'well' then well() end
-return 1
+local function note(id, origin, lease, attempt, outcome, delay, says, asked, took)
+  local key = EVENT .. id
+  if redis.call('HGET', key, 'lease') ~= lease then return 0 end
+  redis.call('HINCRBY', key, 'tries', 1)
+  local attempts = redis.call('RPUSH', key .. ATTEMPTS, attempt)
+  if attempts > KEPT_ATTEMPTS then redis.call('LTRIM', key .. ATTEMPTS, -KEPT_ATTEMPTS, -1) end
+  redis.call('EXPIRE', key .. ATTEMPTS, redis.call('TTL', key))
+  if outcome == 'delivered' then delivered(id, origin)
+  elseif outcome == 'again' then again(id, origin, delay)
+  else over(id, origin, outcome) end
+  if says == 'trouble' then in_trouble(origin, asked, took)
+  elseif says == 'well' then well(origin) end
+  return 1
+end
+
+local out = {}
+for i = 2, #ARGV, 9 do
+  out[#out + 1] = note(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5],
+    ARGV[i + 6], ARGV[i + 7], ARGV[i + 8])
+end
+return out
 """
 )
 

@@ -1,0 +1,205 @@
+"""Posts to hosts that callers have named: many at once, over connections that are kept for a while.
+
+As in `connection`, the address that was checked is the one that is connected to; a connection that
+is kept leads to an address that was checked when it was made. This is for an event loop with a
+thousand posts under way, most of which wait for a host that does not answer.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address
+from typing import Final
+
+import h11
+import httpx2
+
+from stoker_workers.outside.addresses import Address, Guard, Refused, Unresolved
+from stoker_workers.outside.exchange import Broken, Exchange
+
+# Connections that no post uses: for how long each is kept, and how many of them.
+_IDLE_SECONDS: Final = 15.0
+MOST_IDLE: Final = 128
+# After so long a connection is not used again, so that a name's new address is followed.
+_OLDEST_SECONDS: Final = 300.0
+# How many names are looked up at once. A host's is looked up once for all who ask meanwhile.
+_LOOKUPS: Final = 64
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a connection leads to."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class Poster:
+    """Posts to hosts that callers have named; of one event loop.
+
+    No proxy, no cookie and no password of the environment is used, no redirect is followed, and
+    nothing is logged.
+
+    Args:
+        guard: Tells which addresses may be connected to.
+        tls: How certificates are checked; by the system's authorities, or those that SSL_CERT_FILE
+            names, if absent.
+    """
+
+    def __init__(self, guard: Guard, tls: ssl.SSLContext | None = None) -> None:
+        self._guard = guard
+        self._given_tls = tls
+        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="stoker-lookup")
+        self._lookups: dict[tuple[str, int], asyncio.Future[list[Address]]] = {}
+        # All that are open, with where each leads to and since when; and those that are free.
+        self._open: dict[Exchange, tuple[_Place, float]] = {}
+        self._free: dict[_Place, dict[Exchange, None]] = {}
+        self._idle = 0
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, seconds: float
+    ) -> h11.Response:
+        """Post a body, and give the head of its answer.
+
+        What was sent over a kept connection that turns out to be closed is sent again over a new
+        one: the receiver may have had it.
+
+        Args:
+            url: `http://` or `https://`.
+            headers: What is sent beside `host` and `content-length`.
+            body: The body.
+            seconds: How long all of it may take.
+
+        Raises:
+            Refused: The host is none to which a worker is sent, or the scheme is another one.
+            Unresolved: The host has no address.
+            httpx2.InvalidURL: This is no URL.
+            TimeoutError: It took too long.
+            OSError: The host could not be reached, or broke off; an `ssl.SSLError` of it if no
+                secure connection came about.
+        """
+        target = httpx2.URL(url)
+        if target.scheme not in {"http", "https"}:
+            raise Refused("the URL's scheme is neither http nor https")
+        host, tls = target.raw_host.decode("ascii"), target.scheme == "https"
+        place = _Place(target.scheme, host, target.port or (443 if tls else 80))
+        head = {
+            "host": target.netloc.decode("ascii"),
+            "content-length": str(len(body)),
+            **headers,
+        }
+        request = h11.Request(method="POST", target=target.raw_path, headers=list(head.items()))
+        async with asyncio.timeout(seconds):
+            kept = self._kept(place)
+            if kept is not None:
+                try:
+                    return await kept.ask(request, body)
+                except Broken as error:
+                    if not error.silent:
+                        raise
+            return await (await self._connect(place)).ask(request, body)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for each in list(self._open):
+            each.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        # The transports tell of it in the loop's next round.
+        await asyncio.sleep(0)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        context = self._given_tls or httpx2.create_ssl_context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    async def _connect(self, place: _Place) -> Exchange:
+        """Connect to the first of a host's addresses that takes the connection."""
+        loop = asyncio.get_running_loop()
+        failure: OSError | None = None
+        for address in await self._addresses(place.host, place.port):
+            try:
+                connected = await _connected(address, place.port)
+            except OSError as error:
+                failure = error
+                continue
+            secure = place.scheme == "https"
+            _, made = await loop.create_connection(
+                lambda: Exchange(self._is_free, self._is_gone),
+                sock=connected,
+                ssl=self._tls if secure else None,
+                server_hostname=place.host if secure else None,
+            )
+            if not made.closed:
+                self._open[made] = place, loop.time()
+            return made
+        raise failure or Unresolved(f"the host {place.host[:200]} has no address")
+
+    async def _addresses(self, host: str, port: int) -> list[Address]:
+        try:
+            ip_address(host)
+        except ValueError:
+            pass
+        else:
+            return self._guard.addresses(host, port)  # nobody has to be asked
+        key = host, port
+        lookup = self._lookups.get(key)
+        if lookup is None:
+            loop = asyncio.get_running_loop()
+            lookup = loop.run_in_executor(self._threads, self._guard.addresses, host, port)
+            self._lookups[key] = lookup
+            lookup.add_done_callback(lambda done: self._looked_up(key, done))
+        # Who gives up takes nothing from the others who wait for it.
+        return await asyncio.shield(lookup)
+
+    def _looked_up(self, key: tuple[str, int], done: "asyncio.Future[list[Address]]") -> None:
+        del self._lookups[key]
+        if not done.cancelled():
+            done.exception()  # it may be that nobody waits for it any more
+
+    def _kept(self, place: _Place) -> Exchange | None:
+        """Take a free connection to a place, the one that was used last."""
+        free = self._free.get(place)
+        if not free:
+            return None
+        found, _ = free.popitem()
+        self._forget(place)
+        return found
+
+    def _is_free(self, exchange: Exchange) -> None:
+        place, since = self._open[exchange]
+        age = asyncio.get_running_loop().time() - since
+        if self._idle >= MOST_IDLE or age > _OLDEST_SECONDS:
+            exchange.close()
+            return
+        self._free.setdefault(place, {})[exchange] = None
+        self._idle += 1
+        exchange.close_in(_IDLE_SECONDS)
+
+    def _is_gone(self, exchange: Exchange) -> None:
+        place, _ = self._open.pop(exchange, (None, 0.0))
+        if place is not None and exchange in self._free.get(place, ()):
+            del self._free[place][exchange]
+            self._forget(place)
+
+    def _forget(self, place: _Place) -> None:
+        self._idle -= 1
+        if not self._free[place]:
+            del self._free[place]
+
+
+async def _connected(address: Address, port: int) -> socket.socket:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(made, (str(address), port))
+    except BaseException:
+        made.close()
+        raise
+    return made
