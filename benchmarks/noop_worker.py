@@ -32,6 +32,10 @@ class NoopModel:
     def __init__(self, name: str) -> None:
         self.name = f"{name}@local"
 
+    def is_slow(self, job: Job) -> bool:
+        """Say that no job is."""
+        return False
+
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         """Make one row of the text."""
         return Prepared([Chunk({"text": job.inputs}, 1)])

@@ -43,7 +43,7 @@ class Timing(_Frozen):
             Celery producer, whose message has no time of submission, from its arrival at the
             worker.
         fetch_ms: Waiting for what its message only names, by URL or in the artifact store, and
-            fetching it.
+            fetching it; and for its turn to have its films decoded or its pages read.
         preprocess_ms: Tokenising, decoding, resizing.
         ready_ms: From preprocessed until its first forward pass began.
         forward_ms: The forward passes it took part in, added up.

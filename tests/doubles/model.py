@@ -60,6 +60,9 @@ class FakeModel:
     batches: list[list[int]] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
 
+    def is_slow(self, job: Job) -> bool:
+        return False
+
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         texts = job.inputs if isinstance(job.inputs, list) else [job.inputs]
         _exit_in("preprocess", texts)

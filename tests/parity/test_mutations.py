@@ -136,6 +136,9 @@ class Mutant:
     def name(self) -> str:
         return self.model.name
 
+    def is_slow(self, job: Job) -> bool:
+        return self.model.is_slow(job)
+
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         return self.model.preprocess(job, media)
 

@@ -1,7 +1,11 @@
 """Questions about texts, tables and pages: what is refused, and what tesseract reads."""
 
+import base64
 import io
 import shutil
+import threading
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -9,14 +13,21 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from stoker_tasks.errors import InvalidInput, TooLarge, Unserved
+from stoker_tasks.result import Success
 from stoker_tasks.wire import make_job
-from stoker_workers.engine.model import ModelKey
+from stoker_workers.engine.flow import Flow
+from stoker_workers.engine.model import ModelKey, WarmModel
+from stoker_workers.engine.served import ServedModels
+from stoker_workers.engine.window import Budget
 from stoker_workers.models.adapters import documents
 from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
+from tests.doubles.line import Told, delivery
+from tests.doubles.store import payloads
 from tests.parity.batched import differences, jobs_of, pipeline_alone, run_batched
 from tests.parity.cases.case import ENDLESS, ENDLESS_TABLE, MIDDLE
+from tests.support.until import until
 from tests.tiny.fixture import TinyModel
 
 SEES = pytest.mark.skipif(shutil.which("tesseract") is None, reason="tesseract is not installed")
@@ -140,6 +151,40 @@ def test_tesseract_reads_a_page_whose_words_are_not_given(tiny: TinyModel, name:
         "for",
         "Alice",
     }
+
+
+@SEES
+def test_a_page_that_tesseract_reads_holds_up_no_other(
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = loaded("document-question-answering", tiny("layoutlm"))
+    read, go = documents._ocr, threading.Event()
+
+    def slowly(*args: Any) -> Any:
+        assert go.wait(30)
+        return read(*args)
+
+    monkeypatch.setattr(documents, "_ocr", slowly)
+    page = {"base64": base64.b64encode(written("Alice")).decode()}
+    words = [["Alice", [10, 10, 90, 30]]]
+    there: Future[WarmModel] = Future()
+    there.set_result(model)
+    told = Told()
+    flow = Flow(ServedModels(lambda _: there), payloads(), told, lambda _: Budget(tokens=1024))
+    flow.start()
+    for name, shown in (("page", {"image": page}), ("words", {"word_boxes": words})):
+        made = delivery(name, "stoker.document_question_answering")
+        inputs = {"question": "Who?", **shown}
+        flow.accept(replace(made, kwargs={"inputs": inputs, "model": "layoutlm"}))
+    until(lambda: "words" in told.outcomes, 30)
+    assert "page" not in told.outcomes
+    go.set()
+    until(lambda: "page" in told.outcomes, 30)
+
+    assert flow.stop(10)
+    for each in told.outcomes.values():
+        assert isinstance(each, Success)
+        assert each.output[0]["answer"] == "Alice"
 
 
 @SEES

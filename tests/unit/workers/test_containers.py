@@ -1,6 +1,8 @@
 """Films, and sounds in containers, are read within limits, and open no other file."""
 
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,12 @@ def compressed(samples: Any, form: str, codec: str, rate: int = 48_000) -> bytes
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return buffer.getvalue()
+
+
+def shown(task: str, data: bytes) -> Any:
+    if task == "video-classification":
+        return data
+    return [{"role": "user", "content": [{"type": "video", "video": data}]}]
 
 
 def test_the_wanted_frames_are_those_of_the_film() -> None:
@@ -130,13 +138,45 @@ def test_films_that_take_too_long_together(
 ) -> None:
     for where in (film_adapter, multimodal):
         monkeypatch.setattr(where, "FILM_SECONDS", 0.0)
-    data = film(4, 32, 32, 1)
-    inputs: Any = data
-    if task == "image-text-to-text":
-        inputs = [{"role": "user", "content": [{"type": "video", "video": data}]}]
-    job = make_job(task, {"inputs": inputs})
+    job = make_job(task, {"inputs": shown(task, film(4, 32, 32, 1))})
     with pytest.raises(TooLarge, match=r"films were not decoded within .*: send fewer"):
         load(ModelKey(task, tiny(model)), find_device("cpu")).preprocess(job, {})
+
+
+@pytest.mark.parametrize(
+    ("task", "model"), [("video-classification", "videomae"), ("image-text-to-text", "llava")]
+)
+def test_films_for_one_model_are_decoded_at_the_same_time(
+    task: str, model: str, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+
+    def decode(data: bytes, wanted: list[int], end_by: float) -> list[Any]:
+        both.wait(20)
+        return decode_film(data, wanted, end_by)
+
+    for where in (film_adapter, multimodal):
+        monkeypatch.setattr(where, "decode_film", decode)
+    job = make_job(task, {"inputs": shown(task, film(4, 32, 32, 1))})
+    reader = load(ModelKey(task, tiny(model)), find_device("cpu"))
+
+    assert reader.is_slow(job)
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(lambda each: reader.preprocess(each, {}), [job, job])
+    assert [each.length for each in one.chunks] == [each.length for each in two.chunks]
+
+
+def test_a_chat_about_an_image_is_not_slow(tiny: TinyModel) -> None:
+    reader = load(ModelKey("image-text-to-text", tiny("llava")), find_device("cpu"))
+    said = [{"type": "image", "image": picture(32, 32, 1)}, {"type": "text", "text": "what?"}]
+    chat = [{"role": "user", "content": said}]
+    many: list[Any] = [chat, chat, "hello", {"text": "what?", "images": picture(32, 32, 1)}]
+    for inputs in many:
+        assert not reader.is_slow(make_job("image-text-to-text", {"inputs": inputs}))
+    with_film = [*many[:1], shown("image-text-to-text", film(2, 32, 32, 1))]
+    assert reader.is_slow(make_job("image-text-to-text", {"inputs": with_film}))
+    films = {"text": "what?", "videos": [film(2, 32, 32, 1)]}
+    assert reader.is_slow(make_job("any-to-any", {"inputs": films}))
 
 
 def test_a_worker_without_a_decoder_names_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,9 @@ class Model:
         self.count_off = count_off
         self.passes: list[int] = []
 
+    def is_slow(self, job: Job) -> bool:
+        return False
+
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         raise NotImplementedError
 

@@ -24,6 +24,9 @@ class Model:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def is_slow(self, job: Any) -> bool:
+        return False
+
     def preprocess(self, job: Any, media: Any) -> Any:
         return ("preprocessed", job, media)
 

@@ -132,6 +132,7 @@ class Work:
         clocks: Until when it may wait and run; None if it may do so for ever.
         alone: Whether it shares no forward pass, because a worker died of one that it was in.
         model: The warm model, once it is loaded.
+        slow: Whether it takes long to preprocess, which is then done beside the line.
         fetching: What it needs beside its message, once that is asked for.
         prepared: Its rows, once they are preprocessed.
         outputs: What the forward passes gave for its rows, by position.
@@ -148,6 +149,7 @@ class Work:
     clocks: Clocks | None = None
     alone: bool = False
     model: WarmModel | None = None
+    slow: bool = False
     fetching: "Future[Any] | None" = None
     prepared: Prepared | None = None
     outputs: list[Any] = field(default_factory=list)

@@ -33,6 +33,7 @@ class Fetching:
     """A few threads that fetch, and the jobs that wait for them.
 
     Args:
+        name: What the threads are called after.
         threads: How many jobs may be fetched for, or hold what was fetched, at once.
         a_place: How many of these from one place.
         wide: How many from those places that take more.
@@ -40,10 +41,12 @@ class Fetching:
 
     def __init__(
         self,
+        name: str = "fetch",
         threads: int = _THREADS,
         a_place: int = _A_PLACE,
         wide: Mapping[str, int] | None = None,
     ) -> None:
+        self._name = name
         self._threads = threads
         self._a_place = a_place
         self._wide = wide or {}
@@ -87,8 +90,13 @@ class Fetching:
             self._stopping = True
             self._changed.notify_all()
 
+    def join(self, timeout: float) -> None:
+        """Wait until nothing is fetched any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._places, timeout)
+
     def _start(self) -> None:
-        name = f"stoker-fetch-{self._started + 1}"
+        name = f"stoker-{self._name}-{self._started + 1}"
         try:
             threading.Thread(target=self._run, name=name, daemon=True).start()
         except RuntimeError:

@@ -105,7 +105,8 @@ class Flow:
         # Only when no batch can complete any more jobs may the last stage end.
         self._line.done.put(None)
         postprocess.join(min(settle, max(0.0, deadline - time.monotonic())))
-        preprocess.join(min(settle, max(0.0, deadline - time.monotonic())))
+        for each in (preprocess, self._preparing):
+            each.join(min(settle, max(0.0, deadline - time.monotonic())))
         self._telling.stop()
         return all(stage.has_ended() for stage in self._stages)
 

@@ -23,6 +23,9 @@ class _Lent:
     def name(self) -> str:
         return self._model.name
 
+    def is_slow(self, job: Job) -> bool:
+        return self._model.is_slow(job)
+
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         return self._model.preprocess(job, media)
 

@@ -117,6 +117,9 @@ class WarmModel(Protocol):
     def name(self) -> str:
         """The model's name and commit: `name@commit`."""
 
+    def is_slow(self, job: Job) -> bool:
+        """Say whether it may take many seconds to preprocess a job: other jobs pass it then."""
+
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         """Turn a job's inputs into rows.
 

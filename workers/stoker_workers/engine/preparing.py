@@ -1,27 +1,23 @@
 """The first stage: reads a job, finds its model and its files, and preprocesses it.
 
 Bad input fails here, alone. A job whose model or files are not there yet comes back when they are,
-and others pass it meanwhile.
+as does one that it takes long to preprocess, and others pass it meanwhile.
 """
 
 import logging
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import partial
 from typing import Final, Protocol
 
-from stoker_tasks.errors import Internal, InvalidInput, Poison, StokerError
+from stoker_tasks.errors import Canceled, Internal, InvalidInput, Poison, StokerError
 from stoker_tasks.job import Job
 from stoker_tasks.wire import read_job
 from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.delivery import Delivery, Outlet, Work
 from stoker_workers.engine.faults import log_fault
-from stoker_workers.engine.fetching import Errand, Fetching
-from stoker_workers.engine.inputs import STORE
+from stoker_workers.engine.gathering import Gathered, Gathering
 from stoker_workers.engine.line import Line
-from stoker_workers.engine.model import ModelKey, Output, WarmModel
+from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.stage import Lost
 
@@ -29,24 +25,6 @@ logger = logging.getLogger(__name__)
 
 # After so many workers have died of a job, it is not started again.
 _DEATHS: Final = 3
-# For how many jobs the artifact store may be read at once: half of all errands.
-_OF_STORE: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """What a job needs beside its message.
-
-    Attributes:
-        files: The bytes that it only names, by artifact or URL.
-        digest: By what its answer is cached; None if it is not to be.
-        answer: The answer of an earlier job, if there is one.
-    """
-
-    files: Mapping[str, bytes]
-    digest: str | None = None
-    answer: Output | None = None
-
 
 _NOTHING: Final = Gathered({})
 
@@ -75,10 +53,9 @@ class Preparing:
         self._line = line
         self._models = models
         self._inputs = payloads.inputs
-        self._cached = payloads.cached
         self._retention = payloads.outputs.retention
         self._outlet = outlet
-        self._fetching = Fetching(wide={STORE: _OF_STORE})
+        self._gathering = Gathering(payloads, outlet, line.inbox.put)
         self._hand: Work | None = None
 
     def next(self) -> bool:
@@ -105,14 +82,18 @@ class Preparing:
 
     def stop(self) -> None:
         """Begin to fetch nothing more."""
-        self._fetching.stop()
+        self._gathering.stop()
+
+    def join(self, timeout: float) -> None:
+        """Wait until nothing is preprocessed any more."""
+        self._gathering.join(timeout)
 
     def lost(self) -> Lost:
         """Say what was in hand when `next` was left by an exception."""
         work, self._hand = self._hand, None
         if work is None or work.error is not None:
             return Lost()
-        self._let_go(work)
+        self._gathering.let_go(work)
         return Lost([work], [work])
 
     def _preprocess(self, work: Work) -> None:
@@ -133,17 +114,14 @@ class Preparing:
             try:
                 self._prepare(work, work.fetching.result())
             finally:
-                self._let_go(work)
+                self._gathering.let_go(work)
             return
-        place = self._inputs.place(work.job)
-        if place is None and not work.job.cache:
-            # It may have waited for its model.
-            if late := work.late():
-                raise late
+        # It may have waited for its model.
+        if late := work.late():
+            raise late
+        # Else it comes back here when all is there.
+        if not self._gathering.prepare(work):
             self._prepare(work, _NOTHING)
-        else:
-            gather = partial(self._gather, work, work.job, work.key, work.model)
-            self._await(work, Errand(place or STORE, gather))
 
     def _read(self, work: Work) -> bool:
         """Read a job; False if some of it has to be fetched first."""
@@ -153,7 +131,7 @@ class Preparing:
             if delivery.redelivered:
                 work.alone = self._is_suspect(delivery)
             if uris := self._inputs.beside(delivery.args, delivery.kwargs):
-                self._await(work, Errand(STORE, partial(self._inputs.read, uris)))
+                self._gathering.read(work, uris)
                 return False
             args, kwargs = delivery.args, delivery.kwargs
         else:
@@ -162,7 +140,7 @@ class Preparing:
                 args = [self._inputs.whole(each, found) for each in delivery.args]
                 kwargs = self._inputs.claim(delivery.kwargs, found)
             finally:
-                self._let_go(work)
+                self._gathering.let_go(work)
         work.job = read_job(delivery.celery_task, args, kwargs)
         work.clocks = Clocks.of(work.job, delivery.submitted, self._outlet.now)
         if late := work.late():
@@ -172,45 +150,24 @@ class Preparing:
         work.key = self._models.key_of(work.job)
         return True
 
-    def _await(self, work: Work, errand: Errand) -> None:
-        """Have a job come back here when its errand is done; others pass it meanwhile."""
-        began = time.monotonic()
-
-        def back(_: object) -> None:
-            work.fetch_s += time.monotonic() - began
-            self._line.inbox.put(work)
-
-        work.fetching = fetching = self._fetching.get(errand)
-        fetching.add_done_callback(back)
-
-    def _let_go(self, work: Work) -> None:
-        if work.fetching is not None:
-            work.fetching = None
-            self._fetching.release()
-
-    def _gather(self, work: Work, job: Job, key: ModelKey, model: WarmModel) -> Gathered:
-        """Read what a job needs beside its message; in another thread, since that may be slow."""
-        # It may have waited long for others of its host, and is not worth the fetching any more.
-        if late := work.late():
-            raise late
-        files = self._inputs.files(job)
-        if not job.cache:
-            return Gathered(files)
-        digest = self._cached.digest(job, key, model.name, files)
-        return Gathered(files, digest, self._cached.find(digest))
-
     def _prepare(self, work: Work, gathered: Gathered) -> None:
         assert work.job is not None
         assert work.model is not None
         began = time.monotonic()
         work.digest = gathered.digest
+        if gathered.canceled:
+            work.error = Canceled("the job was canceled before it was preprocessed")
+            self._outlet.dropped([work.delivery])
+            return
         if gathered.answer is not None:
             work.set_answer(gathered.answer)
             self._line.send_on(work)
             return
-        work.set_prepared(work.model.preprocess(work.job, gathered.files))
+        prepared = gathered.prepared or work.model.preprocess(work.job, gathered.files)
+        work.set_prepared(prepared)
         work.ready = time.monotonic()
-        work.preprocess_s = work.ready - began
+        work.preprocess_s = gathered.seconds or work.ready - began
+        work.fetch_s -= gathered.seconds
         self._line.wait(work)
 
     def _is_suspect(self, delivery: Delivery) -> bool:

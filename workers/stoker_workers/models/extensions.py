@@ -88,6 +88,9 @@ class _Extended:
     def name(self) -> str:
         return self._model.name
 
+    def is_slow(self, job: Job) -> bool:
+        return self._model.is_slow(job)
+
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         if self._before is not None:
             job = self._before(job)

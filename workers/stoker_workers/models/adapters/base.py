@@ -7,7 +7,7 @@ and splitting its outputs are Stoker's own, because the pipelines do these for o
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -87,12 +87,16 @@ class Adapter(ABC):
         self._follow: Sequence[Follow | None] = ()
         # A tokenizer keeps the truncation and padding of its last call as state: two threads
         # would read each other's.
-        self._tokenizer_lock = threading.Lock()
+        self._tokenizer_lock: AbstractContextManager[object] = threading.Lock()
 
     @property
     def name(self) -> str:
         """The model's name and commit: `name@commit`."""
         return self._name
+
+    def is_slow(self, job: Job) -> bool:
+        """Say whether it may take many seconds to preprocess a job."""
+        return False
 
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         """Turn a job's inputs into rows."""

@@ -26,7 +26,7 @@ from stoker_workers.models.pipelines.question_answering import stride_within
 
 # The most words, as tokens, of which two chunks of a page have the same.
 _OVERLAP: Final = 256
-# For the pages of one job, each a few seconds: other jobs wait meanwhile to be preprocessed.
+# For the pages of one job, each a few seconds: others whose pages are read wait meanwhile.
 OCR_SECONDS: Final = 60.0
 # What pytesseract says, by a RuntimeError, once it has killed the program.
 _OUT_OF_TIME: Final = "Tesseract process timeout"
@@ -44,6 +44,11 @@ class WordReader(AnswerFinder):
     """document-question-answering by the words of a page: one row for each chunk of them."""
 
     own_parameters = frozenset({"lang", "tesseract_config"})
+
+    def is_slow(self, job: Job) -> bool:
+        """Say whether tesseract has to read a page."""
+        inputs = job.inputs if isinstance(job.inputs, list) else [job.inputs]
+        return any(each.word_boxes is None for each in inputs)
 
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
         inputs = job.inputs if isinstance(job.inputs, list) else [job.inputs]

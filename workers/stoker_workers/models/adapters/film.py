@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from stoker_workers.engine.model import Chunk
 from stoker_workers.models.adapters.base import Adapter, Row, Stages
 from stoker_workers.models.adapters.collate import stack
 from stoker_workers.models.containers import FILM_SECONDS, decode_film
+from stoker_workers.models.device import Device
 from stoker_workers.models.media import read_bytes
 
 # These know so many places in time as they were trained on.
@@ -25,6 +27,15 @@ class FilmClassifier(Adapter):
 
     # Most models read patches of 16 by 16 pixels, of two frames at once, as one token each.
     token_size = 512
+
+    def __init__(self, pipeline: Any, name: str, device: Device) -> None:
+        super().__init__(pipeline, name, device)
+        # There is no tokenizer, and films are decoded while rows are made.
+        self._tokenizer_lock = nullcontext()
+
+    def is_slow(self, job: Job) -> bool:
+        """Say whether there is a film to be decoded: always."""
+        return True
 
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
         inputs = job.inputs if isinstance(job.inputs, list) else [job.inputs]

@@ -1,7 +1,7 @@
 """The text of a row while it is generated, for those who follow it."""
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import torch
@@ -39,7 +39,7 @@ class GrowingText:
     def __init__(
         self,
         decode: Decode,
-        lock: threading.Lock,
+        lock: AbstractContextManager[object],
         *,
         before: Sequence[int] = (),
         cleans: bool = False,

@@ -65,6 +65,10 @@ class ImageTalker(TextGenerator):
         own = type(self._model).generate is not GenerationMixin.generate
         return own or bool(self._model.config.is_encoder_decoder)
 
+    def is_slow(self, job: Job) -> bool:
+        """Say whether there is a film to be decoded."""
+        return _has_film(job.inputs)
+
     def _values(self, job: Job, media: Mapping[str, bytes]) -> Sequence[Any]:
         decode = _Decoder(self._pipeline.processor, media, job.parameters)
         if isinstance(job.inputs, list) and not is_chat(job.inputs):
@@ -263,6 +267,15 @@ class _Decoder:
         last = max(count_frames(data) - 1, 0)
         wanted = np.linspace(0, last, num=min(self._frames, last + 1), dtype=np.int64)
         return np.stack(decode_film(data, [int(number) for number in wanted], self._end_by))
+
+
+def _has_film(inputs: Any) -> bool:
+    if isinstance(inputs, list):
+        return any(map(_has_film, inputs))
+    content = getattr(inputs, "content", None)
+    if isinstance(content, list):
+        return any(part.type == "video" for part in content)
+    return getattr(inputs, "videos", None) is not None
 
 
 def _bare(message: Any, is_last: bool) -> dict[str, Any]:
