@@ -8,7 +8,7 @@ PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Models stay in the clone, beside .venv.
 export STOKER_CACHE_DIR ?= $(CURDIR)/.cache/stoker
 
-.PHONY: help setup demo up test check judge chaos bench
+.PHONY: help setup demo up test check judge soak chaos bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -38,6 +38,9 @@ check: setup ## style, types, layering, and all tests
 
 judge: setup ## what Celery documents of itself, asked of Stoker's transport, of kombu's, and of Stoker's tasks
 	@.venv/bin/python -m pytest tests/celery $(ARGS)
+
+soak: setup ## a million jobs through one worker, whose memory must not grow
+	@.venv/bin/python -m benchmarks.soak $(ARGS)
 
 chaos: setup ## kill workers and Redis, cut the network, and count what is lost: ARGS="--seed 7"
 	@.venv/bin/python -m benchmarks.chaos $(ARGS)

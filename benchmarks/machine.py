@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -49,19 +50,28 @@ def cpu_seconds(pid: int) -> float:
 
     Unlike a rate it is nearly the same on a machine that others use too.
     """
-    parents: dict[int, int] = {}
-    ticks: dict[int, int] = {}
+    ticks = sum(int(fields[11]) + int(fields[12]) for fields in _tree(pid))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(pid: int) -> int:
+    """Add up the memory of a process and all its descendants that is in use, not swapped out."""
+    return sum(int(fields[21]) for fields in _tree(pid)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _tree(pid: int) -> Iterator[list[str]]:
+    """Go through a process and all its descendants: what proc(5) says of each from its state on."""
+    found: dict[int, list[str]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            text = stat.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue  # it has ended meanwhile
-        one = int(stat.parent.name)
-        parents[one], ticks[one] = int(fields[1]), int(fields[11]) + int(fields[12])
+        found[int(stat.parent.name)] = text.rpartition(")")[2].split()
     tree = {pid}
-    while grown := {one for one, parent in parents.items() if parent in tree} - tree:
+    while grown := {one for one, fields in found.items() if int(fields[1]) in tree} - tree:
         tree |= grown
-    return sum(ticks.get(one, 0) for one in tree) / os.sysconf("SC_CLK_TCK")
+    yield from (found[one] for one in tree if one in found)
 
 
 def describe() -> dict[str, Any]:

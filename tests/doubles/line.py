@@ -68,7 +68,11 @@ class Told:
 
 
 def delivery(
-    words: str, task: str = "stoker.text_classification", *, redelivered: bool = False
+    words: str,
+    task: str = "stoker.text_classification",
+    *,
+    redelivered: bool = False,
+    handle: object = None,
 ) -> Delivery:
     """Give a delivery whose ID is its input."""
     return Delivery(
@@ -79,7 +83,7 @@ def delivery(
         submitted=time.time(),
         priority=3,
         redelivered=redelivered,
-        handle=None,
+        handle=handle,
     )
 
 

@@ -71,6 +71,8 @@ def _as_raised(failure: Internal) -> ExceptionInfo:
         raise failure
     except Internal:
         return ExceptionInfo()
+    finally:
+        failure.__traceback__ = None
 
 
 def _run_tracer(request: Any, result: Outcome) -> tuple[int, Any, float]:

@@ -184,7 +184,10 @@ class CeleryOutlet:
             except Exception as error:  # noqa: BLE001 - it is given back, and costs no other
                 fault = error
         if fault is not None:
-            raise fault
+            try:
+                raise fault
+            finally:
+                del fault  # its traceback has this frame, and the outcomes with it
 
     def _leave(self, deliveries: Sequence[Delivery]) -> None:
         """Leave it to other deliveries of these jobs to end them."""

@@ -84,6 +84,9 @@ def outcome(value: Outcome) -> Iterator[None]:
         yield
     finally:
         _current.outcome = None
+        if isinstance(value, BaseException):
+            # `run` has raised it: the frames of its traceback have a whole batch at hand.
+            value.__traceback__ = None
 
 
 def register(app: Celery, retention: Retention) -> None:

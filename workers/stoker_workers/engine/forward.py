@@ -109,7 +109,9 @@ def run(
         yield from run(model, rows[:middle], ended, overflowed, follow)
         yield from run(model, rows[middle:], ended, overflowed, follow)
     else:
-        yield Pass(rows, [_blame(fault, rows[0])], time.monotonic() - began)
+        blamed = _blame(fault, rows[0])
+        del fault
+        yield Pass(rows, [blamed], time.monotonic() - began)
 
 
 def _blame(fault: Exception, row: Row) -> StokerError:

@@ -64,6 +64,9 @@ class Line:
     def fail(self, work: Work, error: StokerError) -> None:
         """End a job with an error, unless it has one already."""
         if work.error is None:
+            # The frames of its traceback have the job at hand, and with the error in the job none
+            # of them, nor any input or tensor, would go before Python next looks for cycles.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
             work.error = error
             self.send_on(work)
 

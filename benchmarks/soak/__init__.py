@@ -1,0 +1,1 @@
+"""`make soak`: a million jobs of all kinds through one worker, whose memory must not grow."""
