@@ -9,13 +9,13 @@ from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, urlencode
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stoker_config.sentinel import SCHEME, Sentinels
 from stoker_config.sizes import KIB, MIB, parse_size
+from stoker_config.urls import for_celery, for_redis_py
 from stoker_tasks.limits import Limits
 
 DAY = 86_400
@@ -230,22 +230,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _one_spelling(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        scheme, address, options = _split_url(url)
-        if scheme == SCHEME:
-            return SecretStr(";".join(Sentinels.parse(url).urls()))
-        if scheme not in {"redis", "rediss", "unix", "redis+socket"}:
-            raise ValueError(
-                "redis_url must begin with redis://, rediss://, unix:// or sentinel://"
-            )
-        if scheme in {"redis", "rediss"} and "db" in options:
-            raise ValueError("redis_url names its database in the path: redis://host:6379/1")
-        # From here on as redis-py has it; Celery's own spelling is taken as well.
-        if "virtual_host" in options:
-            options["db"] = options.pop("virtual_host")
-        if "ssl_cert_reqs" in options:
-            options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower().removeprefix("cert_")
-        return SecretStr(_join_url(scheme.replace("redis+socket", "unix"), address, options))
+        return SecretStr(for_redis_py(value.get_secret_value()))
 
     @model_validator(mode="after")
     def _sentinel_whole(self) -> Self:
@@ -287,15 +272,7 @@ class Settings(BaseSettings):
     @property
     def celery_redis(self) -> str:
         """The server's URL as Celery takes it, with its password."""
-        if self.sentinels is not None:
-            return self.redis
-        scheme, address, options = _split_url(self.redis)
-        if scheme == "rediss":
-            # Unlike redis-py, Celery trusts any certificate unless it is told not to.
-            options["ssl_cert_reqs"] = f"CERT_{options.get('ssl_cert_reqs', 'required').upper()}"
-        if "db" in options:
-            options["virtual_host"] = options.pop("db")
-        return _join_url(scheme.replace("unix", "redis+socket"), address, options)
+        return for_celery(self.redis)
 
 
 @lru_cache(maxsize=1)
@@ -331,14 +308,3 @@ def use(**settings: str) -> Settings:
 
 def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
-def _split_url(url: str) -> tuple[str, str, dict[str, str]]:
-    """Part a URL into its scheme, its address with the path, and its options."""
-    scheme, _, rest = url.partition("://")
-    address, _, query = rest.partition("?")
-    return scheme, address, {name: values[-1] for name, values in parse_qs(query).items()}
-
-
-def _join_url(scheme: str, address: str, options: dict[str, str]) -> str:
-    return f"{scheme}://{address}" + (f"?{urlencode(options)}" if options else "")
