@@ -62,8 +62,10 @@ def find(task: str) -> TaskSpec:
     Raises:
         UnknownTask: No task has this name; the message lists those near it.
     """
-    name = "translation" if _LANGUAGES.fullmatch(task) else ALIASES.get(task, task)
-    spec = CATALOG.get(name)
+    spec = CATALOG.get(task)
+    if spec is None:
+        name = "translation" if _LANGUAGES.fullmatch(task) else ALIASES.get(task, task)
+        spec = CATALOG.get(name)
     if spec is not None:
         return spec
     near = get_close_matches(task, [*CATALOG, *ALIASES], n=3, cutoff=0.6) or sorted(CATALOG)

@@ -1,6 +1,6 @@
 """A request as a caller writes it: one typed class per task, all with these fields."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -76,6 +76,10 @@ class Components(BaseModel):
         return self.model_dump(exclude_none=True)
 
 
+# Made once: most jobs name none, and a worker reads thousands a second.
+_THE_MODELS_OWN: Final = Components()
+
+
 class Job(BaseModel):
     """One typed request. The subclasses add the types of `inputs` and `parameters`.
 
@@ -116,7 +120,7 @@ class Job(BaseModel):
     inputs: Any = Field(repr=False)
     model: str | None = None
     revision: str | None = None
-    components: Components = Field(default_factory=Components)
+    components: Components = Field(default_factory=lambda: _THE_MODELS_OWN)
     parameters: Parameters = Field(default_factory=Parameters, repr=False)
     metadata: Metadata = Field(default_factory=dict, repr=False)
     priority: Priority = "normal"
@@ -147,7 +151,7 @@ class Job(BaseModel):
     @property
     def followed(self) -> bool:
         """Whether somebody wants its text while it is generated."""
-        return self.stream or self.tells_output
+        return self.stream or (self.webhook is not None and self.tells_output)
 
     @property
     def tells_output(self) -> bool:

@@ -30,8 +30,7 @@ def work(
         redelivered=False,
         handle=None,
     )
-    made = Work(delivery, key=ModelKey("text-classification", model))
-    made.job = TextClassification(inputs="x", tenant=tenant or None)
+    made = Work(delivery, key=ModelKey("text-classification", model), tenant=tenant)
     made.set_prepared(Prepared([Chunk({}, length, key) for length in lengths]))
     return made
 
@@ -276,8 +275,7 @@ def test_backlogged_tenants_get_equal_device_time_whatever_they_send() -> None:
                 batcher.add(work([length], tenant=tenant))
         batch = form(batcher)
         for row in batch:
-            assert row.work.job is not None
-            used[row.work.job.tenant or ""] += row.chunk.length
+            used[row.work.tenant] += row.chunk.length
         batcher.charge(batch, sum(row.chunk.length for row in batch))
         assert max(used.values()) - min(used.values()) <= 2 * 40
 

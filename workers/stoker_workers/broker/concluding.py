@@ -7,7 +7,6 @@ event loop's thread, as Celery's books and kombu's channels do.
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import redis
@@ -47,8 +46,9 @@ def end(
     """
     if request.task in quick and fast_lane.is_plain(request, result):
         assert isinstance(result, Success)
-        if (ended := fast_lane.complete(backend, request, result)) is not None:
-            return ended
+        returned = Returned(result)
+        if fast_lane.complete(backend, request, returned):
+            return 0, returned, 0.0
     return _trace(request, result)
 
 
@@ -77,7 +77,7 @@ def _as_raised(failure: Internal) -> ExceptionInfo:
 
 def _run_tracer(request: Any, result: Outcome) -> tuple[int, Any, float]:
     """Run Celery's tracer as its pool would."""
-    args, kwargs, embed = request._payload
+    args, kwargs = request.args, request.kwargs
     context = request.request_dict
     # Where it is given none, not even an empty one, Celery looks for them among all it knows: that
     # takes longer than anything else it does, and shows receivers of signals what is Stoker's own.
@@ -85,14 +85,14 @@ def _run_tracer(request: Any, result: Outcome) -> tuple[int, Any, float]:
     context.update(
         {"args": args, "kwargs": kwargs, "hostname": request.hostname, "is_eager": False},
         **{TIMES: request.times()},
-        **embed or {},
+        **request.links or {},
     )
     with outcome(result):
         try:
             returned, info, _, shown = request.task.__trace__(request.id, args, kwargs, context)
         except Reject as reject:
             return 1, reject, 0.0
-    runtime = fast_lane.runtime_of(result) if isinstance(result, Success) else 0.0
+    runtime = Returned(result).runtime if isinstance(result, Success) else 0.0
     return (1, returned, 0.0) if info else (0, shown, runtime)
 
 
@@ -124,7 +124,7 @@ def conclude(ended: Sequence[tuple[Any, tuple[int, Any, float]]]) -> None:
         ended: Celery's request of each delivery, and what `end` gave.
     """
     for request, outcome_ in ended:
-        _guarded(request, partial(_conclude_one, request, *outcome_))
+        _guarded(_conclude_one, request, *outcome_)
 
 
 def _conclude_one(request: Any, failed: int, value: Any, runtime: float) -> None:
@@ -132,7 +132,7 @@ def _conclude_one(request: Any, failed: int, value: Any, runtime: float) -> None
         state.task_ready(request)
         request.reject(requeue=value.requeue)
     elif isinstance(value, Returned):
-        fast_lane.conclude(request, value, runtime)
+        fast_lane.conclude(request, value)
     else:
         request.on_success((failed, value, runtime))
 
@@ -145,7 +145,7 @@ def give_back(deliveries: Sequence[Delivery]) -> None:
     """
     for delivery in deliveries:
         state.task_ready(delivery.handle)
-        _guarded(delivery.handle, partial(delivery.handle.reject, requeue=True))
+        _guarded(_reject, delivery.handle)
 
 
 def conclude_revoked(deliveries: Sequence[Delivery]) -> None:
@@ -155,7 +155,11 @@ def conclude_revoked(deliveries: Sequence[Delivery]) -> None:
         deliveries: The deliveries.
     """
     for delivery in deliveries:
-        _guarded(delivery.handle, partial(_revoke_one, delivery.handle))
+        _guarded(_revoke_one, delivery.handle)
+
+
+def _reject(request: Any) -> None:
+    request.reject(requeue=True)
 
 
 def _revoke_one(request: Any) -> None:
@@ -164,10 +168,10 @@ def _revoke_one(request: Any) -> None:
         request.revoked()
 
 
-def _guarded(request: Any, step: Callable[[], object]) -> None:
+def _guarded(step: Callable[..., None], request: Any, *args: Any) -> None:
     """Take one request's last step; if it fails, the request goes back and the others go on."""
     try:
-        step()
+        step(request, *args)
     except Exception as error:  # noqa: BLE001 - most likely the server is away
         log_fault(logger, "a job could not be concluded; it is delivered again", error)
         ledger = ledger_of(request)

@@ -1,7 +1,6 @@
 """kombu's envelopes: read quickly, and refused where kombu's own reading would end the worker."""
 
 import json
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -33,12 +32,11 @@ class Message(virtual.Message):
         return super()._decode()
 
 
-def read_envelope(text: Any, decode_body: Callable[[Any, str | None], Any]) -> Any:
+def read_envelope(text: Any) -> Any:
     """Read an envelope, and make sure that kombu can make a message of it.
 
     Args:
         text: The envelope, as it lies on its list.
-        decode_body: Decodes a body, given its encoding.
 
     Raises:
         ValueError: It is no envelope; or another of `NO_ENVELOPE`.
@@ -49,18 +47,13 @@ def read_envelope(text: Any, decode_body: Callable[[Any, str | None], Any]) -> A
         message = json.loads(text)  # knows more: halves of surrogate pairs, deeper nesting
     headers, properties = message.get("headers") or {}, message["properties"]
     for value in (headers, properties, properties.get("delivery_info")):
-        if not isinstance(value, dict | None):
+        if value is not None and type(value) is not dict:
             raise TypeError
     job_id = headers.get("id")
     if isinstance(job_id, str) and not job_id.isascii():
         job_id.encode()  # half of a surrogate pair: no key of Redis's could be made of it
     for name in ("content-type", "content-encoding"):
-        if not isinstance(message.get(name), str | None):
+        value = message.get(name)
+        if value is not None and type(value) is not str:
             raise TypeError
-    if body := message.get("body"):
-        try:
-            decode_body(body, properties.get("body_encoding"))
-        except NO_ENVELOPE:
-            # Its headers say whose job it is, so the consumer refuses it, and its caller hears.
-            message["body"] = ""
     return message

@@ -23,7 +23,6 @@ from stoker_workers.broker.backend import CollectingBackend
 from stoker_workers.broker.tasks import PipelineTask, Returned
 from stoker_workers.engine.delivery import Outcome
 
-_MS: Final = 1000.0
 # What a message says of its job's successors if it has none.
 _NO_LINKS: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _SIGNALS: Final = (signals.task_prerun, signals.task_postrun, signals.task_success)
@@ -56,7 +55,7 @@ def is_plain(request: Any, outcome: Outcome) -> bool:
     headers = request.request_dict
     return (
         isinstance(outcome, Success)
-        and request._payload[2] == _NO_LINKS
+        and request.links == _NO_LINKS
         and request.listener is None
         and not request.ignore_result
         and not request.delivery_info["redelivered"]
@@ -65,39 +64,38 @@ def is_plain(request: Any, outcome: Outcome) -> bool:
     )
 
 
-def complete(backend: Any, request: Any, success: Success) -> tuple[int, Any, float] | None:
+def complete(backend: Any, request: Any, returned: Returned) -> bool:
     """Store a plain job's success.
 
     Args:
         backend: The result backend, which collects.
         request: Celery's request of the job's delivery.
-        success: The job's result.
+        returned: The job's success.
 
     Returns:
-        What `conclude` takes; None if it cannot be stored, which the tracer is to tell.
+        Whether it can be stored; if not, the tracer is to tell.
     """
-    returned, runtime = Returned(success), runtime_of(success)
     try:
         if not backend.store_success(request, returned):
-            return None
+            return False
     except (redis.ConnectionError, redis.TimeoutError, OperationalError):
         raise
     except Exception:  # noqa: BLE001 - whatever it is, the tracer meets it as well, and tells it
-        return None
+        return False
     if trace.logger.isEnabledFor(logging.INFO):
         told = {
             "id": request.id,
             "name": request.name,
             "return_value": _shown(request, returned),
-            "runtime": runtime,
+            "runtime": returned.runtime,
             "args": request.argsrepr,
             "kwargs": request.kwargsrepr,
         }
         trace.info(trace.LOG_SUCCESS, told)
-    return 0, returned, runtime
+    return True
 
 
-def conclude(request: Any, returned: Returned, runtime: float) -> None:
+def conclude(request: Any, returned: Returned) -> None:
     """Have Celery forget a job that `complete` has stored, and tell whoever listens.
 
     What `on_success` does. It also notes whom a worker that deduplicates need not run again.
@@ -105,19 +103,12 @@ def conclude(request: Any, returned: Returned, runtime: float) -> None:
     Args:
         request: Celery's request of the job's delivery.
         returned: The job's success.
-        runtime: Seconds for which the worker had it at hand.
     """
     state.task_ready(request)
     request.acknowledge()
     if request.heard():
-        request.send_event("task-succeeded", result=_shown(request, returned), runtime=runtime)
-
-
-def runtime_of(success: Success) -> float:
-    """Give the seconds for which a worker had a job at hand."""
-    timing = success.timing
-    spent = timing.preprocess_ms + timing.ready_ms + timing.forward_ms + timing.postprocess_ms
-    return spent / _MS
+        shown = _shown(request, returned)
+        request.send_event("task-succeeded", result=shown, runtime=returned.runtime)
 
 
 def _shown(request: Any, returned: Returned) -> str:

@@ -201,14 +201,16 @@ class CeleryOutlet:
     def _finish(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         for each, _ in outcomes:
             each.handle.ended = True
+        failures = [(each, error) for each, error in outcomes if not isinstance(error, Success)]
         ledger = ledger_of(outcomes[0][0].handle)
         asked = {
             each.id: each.kwargs["retention"] for each, _ in outcomes if "retention" in each.kwargs
         }
         keep = {job: self._retention.of(seconds) for job, seconds in asked.items()}
         deliveries = replace(_deliveries(ledger, [each for each, _ in outcomes]), keep=keep)
-        self._keep_dead([each for each, result in outcomes if isinstance(result, Poison)])
-        failed = [each for each, result in outcomes if _may_be_repeated(result)]
+        # What is poison is a dead letter; all else may be repeated by a person.
+        self._keep_dead([each for each, error in failures if isinstance(error, Poison)])
+        failed = [each for each, error in failures if not isinstance(error, Poison)]
         seconds = self._settings.result_expires
         keep_messages(self._client, [(each.handle, keep.get(each.id, seconds)) for each in failed])
         tasks = {each.handle.task for each, _ in outcomes}
@@ -278,11 +280,6 @@ class CeleryOutlet:
             for delivery, tombstone in zip(deliveries, tombstones, strict=True)
             if tombstone is not None or delivery.handle.discard
         ]
-
-
-def _may_be_repeated(result: Outcome) -> bool:
-    # What is poison is a dead letter.
-    return not isinstance(result, Success | Poison)
 
 
 def _deliveries(ledger: Ledger | None, deliveries: Sequence[Delivery]) -> Deliveries:

@@ -18,6 +18,9 @@ class QoS(stock.QoS):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._scheduled = False
+        delivered = self._delivered
+        # kombu marks what is acknowledged for later, since other threads of its own may do that.
+        self._quick_ack = lambda tag: delivered.pop(tag, None)
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note a delivery; a claim has registered it already."""
@@ -61,14 +64,13 @@ class QoS(stock.QoS):
         credit: int | None = super().can_consume_max_estimate()
         if credit is None:
             return None
-        survivors: int = self.channel.ledger.count() - (len(self._delivered) - len(self._dirty))
+        survivors: int = self.channel.ledger.count() - len(self._delivered)
         return max(0, credit - max(0, survivors))
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Give back what a closing channel leaves behind; the engine keeps what it works on."""
         self._on_collect.cancel()
         self.flush()
-        self._flush()
         if getattr(self._delivered, "restored", None):
             return
         self.channel.ledger.connection_lost(list(self._delivered))

@@ -20,7 +20,6 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     ("celery.worker.components", "Pool.create"),
     ("celery.worker.worker", "WorkController._process_task"),
     # Celery: what a request shows, and what its tracer is called with.
-    ("celery.worker.request", "Request._payload"),
     ("celery.worker.request", "Request()._request_dict"),
     ("celery.worker.request", "Request()._argsrepr"),
     ("celery.worker.request", "Request()._eventer"),
@@ -100,9 +99,8 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     (_REDIS, "QoS.restore_by_tag"),
     (_REDIS, "QoS.restore_visible"),
     (_VIRTUAL, "QoS.restore_unacked_once"),
-    (_VIRTUAL, "QoS._flush"),
     (_VIRTUAL, "QoS()._delivered"),
-    (_VIRTUAL, "QoS()._dirty"),
+    (_VIRTUAL, "QoS()._quick_ack"),
     (_VIRTUAL, "QoS()._on_collect"),
     # kombu: the table of transports by name.
     ("kombu.transport", "TRANSPORT_ALIASES"),

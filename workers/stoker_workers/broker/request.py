@@ -37,6 +37,7 @@ class PrivateRequest(Request):
         submitted_at: When it was submitted, in seconds since the epoch by the server's clock.
         started_at: When its first forward pass began; None if none has.
         starts: How many earlier deliveries of it were started.
+        links: What its message says of its job's successors.
     """
 
     discard = False
@@ -45,17 +46,19 @@ class PrivateRequest(Request):
     started_at: float | None = None
     starts = 0
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(message, *args, **kwargs)
+        self.links = (kwargs["body"] if kwargs.get("decoded") else message.payload)[2]
+        headers = self._request_dict
         # A stock producer's message carries the repr of its arguments.
         self._argsrepr = self._kwargsrepr = HIDDEN
-        self._request_dict.update(argsrepr=HIDDEN, kwargsrepr=HIDDEN)
+        headers["argsrepr"] = headers["kwargsrepr"] = HIDDEN
         # From here it reaches whatever stores a state of this job: the tracer, or a revoke.
-        self.listener = listener_of(self.kwargs, self._request_dict)
+        self.listener = listener_of(self.kwargs, headers)
         if self.listener is not None:
-            self._request_dict[LISTENER] = self.listener
-        self.submitted_at = self._request_dict.get(SUBMITTED_HEADER)
-        starts = self._request_dict.get(STARTS_HEADER)
+            headers[LISTENER] = self.listener
+        self.submitted_at = headers.get(SUBMITTED_HEADER)
+        starts = headers.get(STARTS_HEADER)
         if isinstance(starts, int):
             self.starts = starts
             # It is run again on purpose: what revoked it before counts no more.

@@ -7,7 +7,7 @@ links, chains, chords, errbacks, retries and signals are Celery's code and not a
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery, Task
 
@@ -17,6 +17,8 @@ from stoker_tasks.errors import Internal, StokerError
 from stoker_tasks.result import Success
 from stoker_tasks.wire import celery_name
 from stoker_workers.engine.delivery import Outcome
+
+_MS: Final = 1000.0
 
 _current = threading.local()
 
@@ -32,6 +34,13 @@ class Returned:
 
     def __init__(self, success: Success) -> None:
         self._success = success
+
+    @property
+    def runtime(self) -> float:
+        """The seconds for which a worker had the job at hand."""
+        timing = self._success.timing
+        spent = timing.preprocess_ms + timing.ready_ms + timing.forward_ms + timing.postprocess_ms
+        return spent / _MS
 
     def __json__(self) -> dict[str, Any]:
         """Give what is stored; kombu's JSON encoder calls this."""

@@ -101,10 +101,16 @@ class Channel(stock.Channel):
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
     def decode_body(self, body: Any, encoding: str | None = None) -> Any:
-        """Decode a message's body."""
-        if encoding == "base64":
-            return a2b_base64(body)
-        return super().decode_body(body, encoding)
+        """Decode a message's body; one that cannot be decoded is empty.
+
+        Its headers say whose job it is: so the consumer refuses it, and its caller hears of it.
+        """
+        try:
+            if encoding == "base64":
+                return a2b_base64(body)
+            return super().decode_body(body, encoding)
+        except NO_ENVELOPE:
+            return b""
 
     def close(self) -> None:
         """Close the channel; what a claim has sent for is read first, so that it is given back."""
@@ -197,7 +203,7 @@ class Channel(stock.Channel):
     def _deliver_claimed(self, claimed: list[Claimed]) -> None:
         for at, (tag, _, queue, text) in enumerate(claimed):
             try:
-                message = read_envelope(text, self.decode_body)
+                message = read_envelope(text)
                 message["properties"]["delivery_tag"] = tag
             except NO_ENVELOPE:
                 logger.error("a message in %s is not in kombu's form; it is dropped", queue)

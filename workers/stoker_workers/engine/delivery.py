@@ -16,7 +16,7 @@ from stoker_workers.engine.model import ModelKey, Output, Prepared, WarmModel
 _MS: Final = 1000.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen, which would take twice as long to make
 class Delivery:
     """One hand-over of a job's message to this worker.
 
@@ -128,6 +128,7 @@ class Work:
     Attributes:
         delivery: What arrived.
         job: The checked job, once it is read.
+        tenant: Whose job it is; all that name nobody are one tenant's.
         key: What its model is loaded by.
         clocks: Until when it may wait and run; None if it may do so for ever.
         alone: Whether it shares no forward pass, because a worker died of one that it was in.
@@ -145,6 +146,7 @@ class Work:
 
     delivery: Delivery
     job: Job | None = None
+    tenant: str = ""
     key: ModelKey | None = None
     clocks: Clocks | None = None
     alone: bool = False
@@ -172,11 +174,6 @@ class Work:
     forwards: int = 0
     tokens: int = 0
     padded_tokens: int = 0
-
-    @property
-    def tenant(self) -> str:
-        """Whose job it is; all that name nobody are one tenant's."""
-        return (self.job.tenant if self.job else None) or ""
 
     @property
     def due(self) -> float:

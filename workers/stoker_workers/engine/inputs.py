@@ -58,6 +58,8 @@ class Inputs:
         Raises:
             InvalidInput: There are both.
         """
+        if CLAIM_FIELD not in kwargs and not args:
+            return []
         if CLAIM_FIELD in kwargs and "inputs" in kwargs:
             raise InvalidInput(f"give inputs or {CLAIM_FIELD}, not both")
         claimed = [str(kwargs[CLAIM_FIELD])] if CLAIM_FIELD in kwargs else []

@@ -142,6 +142,7 @@ class Preparing:
             finally:
                 self._gathering.let_go(work)
         work.job = read_job(delivery.celery_task, args, kwargs)
+        work.tenant = work.job.tenant or ""
         work.clocks = Clocks.of(work.job, delivery.submitted, self._outlet.now)
         if late := work.late():
             raise late
