@@ -5,6 +5,7 @@ has to be done on the results' server before or after. Whatever is cut off in be
 again, and loses no result that is wanted.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -17,6 +18,11 @@ from stoker_config import keys
 from stoker_tasks.stored import read
 
 Answer = TypeVar("Answer")
+
+# For so long a worker that has stored a job's end may take to say so on the broker's server: one
+# that takes longer has most likely died in between, and its job is delivered again.
+_CONCLUDED_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.01
 
 # Takes away a result that is to be made anew, unless it is a success, and puts the text aside that
 # led to it. KEYS: the result, the stream of its text, where that goes.
@@ -102,6 +108,7 @@ class Apart:
             do: Puts it back on its queue.
             is_repeated: Tells by what `do` answers whether it did.
         """
+        self._wait_until_concluded(job_id)
         names = (keys.result(job_id), keys.stream(job_id), keys.stream_before(job_id))
         taken = self._results.eval(_TAKE, len(names), *names)
         try:
@@ -146,6 +153,21 @@ class Apart:
         elif stored is not None:
             self._broker.delete(key)
         return answer
+
+    def _wait_until_concluded(self, job_id: str) -> None:
+        """Wait until a job that has its end is known as waiting or running no more.
+
+        Whoever has waited for the end may be ahead of the worker's second step.
+        """
+        until = time.monotonic() + _CONCLUDED_SECONDS
+        while self._is_active(job_id) and self._is_there(job_id) and time.monotonic() < until:
+            time.sleep(_LOOK_SECONDS)
+
+    def _is_active(self, job_id: str) -> bool:
+        with self._broker.pipeline(transaction=False) as pipe:
+            pipe.zscore(keys.QUEUED, job_id)
+            pipe.zscore(keys.RUNNING, job_id)
+            return any(score is not None for score in pipe.execute())
 
     def _has_message(self, job_id: str) -> bool:
         return any(self._broker.hexists(each, job_id) for each in (keys.KEPT, keys.DEAD))

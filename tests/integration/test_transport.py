@@ -164,6 +164,29 @@ def test_a_lost_connection_neither_loses_nor_repeats(
 
 
 @pytest.mark.own_transport("what is given back keeps its place, unmarked")
+def test_what_the_server_refuses_to_store_ends_no_worker_and_is_stored_when_it_may_be(
+    client: Client, server: Any, redis_url: str, tmp_path: Path
+) -> None:
+    app = client.app
+    with worker(redis_url, tmp_path, lease=1) as running:
+        server.execute_command("ACL", "SETUSER", "default", "-set")
+        try:
+            refused = app.send_task("stoker.no_such_task", args=["x"], queue="stoker")
+            handle = client.submit(text("x"))
+            # More than once: what could not be stored comes back.
+            until(lambda: running.lines().count("a refusal could not be stored") > 1)
+            until(lambda: running.lines().count("outcomes could not be stored") > 1)
+            assert running.process.poll() is None
+        finally:
+            server.execute_command("ACL", "SETUSER", "default", "+set")
+        failed = client.wait(refused.id, timeout=20)
+        assert isinstance(failed, Failure)
+        assert failed.error == "unknown_task"
+        assert isinstance(handle.wait(timeout=20), Success)
+        until(lambda: not server.exists("unacked", keys.QUEUED, keys.RUNNING, keys.PLACED))
+
+
+@pytest.mark.own_transport("what is given back keeps its place, unmarked")
 def test_an_orderly_stop_gives_jobs_back_in_order_and_unchanged(
     client: Client, server: Any, redis_url: str, tmp_path: Path
 ) -> None:

@@ -101,6 +101,20 @@ def test_what_is_given_back_is_served_first_in_its_old_order_unchanged(server: A
     assert server.zcard("index") == server.hlen("table") == held.count() == 0
 
 
+def test_what_rests_goes_back_with_the_next_heartbeat(server: Any) -> None:
+    fill(server, "q", 2)
+    claim(server, 2)
+    held = ledger(server)
+    held.claimed({"t.1": "q", "t.2": "q"})
+    held.rest(["t.1", "of another"])
+
+    held.give_back_soon(["t.1", "t.2"])
+    assert (server.llen("q"), server.hkeys("table")) == (1, [b"t.1"])
+    held.pulse()
+
+    assert (server.llen("q"), held.count()) == (2, 0)
+
+
 def test_a_late_return_or_acknowledgement_touches_nobody_elses_delivery(server: Any) -> None:
     fill(server, "q", 1)
     claim(server, 1, "early.")

@@ -138,14 +138,17 @@ def _conclude_one(request: Any, failed: int, value: Any, runtime: float) -> None
 
 
 def give_back(deliveries: Sequence[Delivery]) -> None:
-    """Have Celery forget deliveries that could not be ended, and give them back.
+    """Have Celery forget deliveries that could not be ended, and give them back after a rest.
 
     Args:
         deliveries: The deliveries.
     """
     for delivery in deliveries:
-        state.task_ready(delivery.handle)
-        _guarded(_reject, delivery.handle)
+        request = delivery.handle
+        state.task_ready(request)
+        if (ledger := ledger_of(request)) is not None:
+            ledger.rest([request.message.delivery_tag])
+        _guarded(_reject, request)
 
 
 def conclude_revoked(deliveries: Sequence[Delivery]) -> None:

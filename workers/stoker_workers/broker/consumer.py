@@ -107,7 +107,9 @@ class JobConsumer(Consumer):
         kind = type(error).__name__
         logger.warning("refused %.*r [%.*r]: %s", _SHOWN, name, _SHOWN, job_id, kind)
         if isinstance(job_id, str) and _encodes(job_id) and not message.acknowledged:
-            self._fail(job_id, _context(message, headers), error)
+            if not self._fail(job_id, _context(message, headers), error):
+                self._put_off(message)
+                return
             if self.event_dispatcher:
                 shown = {"args": HIDDEN, "kwargs": HIDDEN}
                 self.event_dispatcher.send("task-received", uuid=job_id, name=str(name), **shown)
@@ -116,7 +118,8 @@ class JobConsumer(Consumer):
             message.reject_log_error(logger, self.connection_errors)
         signals.task_rejected.send(sender=self, message=message, exc=error)
 
-    def _fail(self, job_id: str, context: Context, error: Exception) -> None:
+    def _fail(self, job_id: str, context: Context, error: Exception) -> bool:
+        """Store a refused job's failure; False if the server refuses that."""
         backend = self.app.backend
         try:
             backend.mark_as_failure(job_id, error, request=context)
@@ -124,7 +127,23 @@ class JobConsumer(Consumer):
             raise
         except Exception as fault:  # noqa: BLE001 - its errbacks or its chord make no sense
             log_fault(logger, "a refused message's errbacks or chord failed", fault)
+        else:
+            return True
+        try:
             backend.mark_as_failure(job_id, error)
+        except self.connection_errors:
+            raise
+        except Exception as fault:  # noqa: BLE001 - such as a user who may not write
+            log_fault(logger, "a refusal could not be stored; its message is given back", fault)
+            return False
+        return True
+
+    def _put_off(self, message: Any) -> None:
+        """Give a message back after a rest: what stands in the way of its end may be mended."""
+        ledger = getattr(message.channel, "ledger", None)
+        if ledger is not None:
+            ledger.rest([message.delivery_tag])
+        message.reject_log_error(logger, self.connection_errors, requeue=True)
 
 
 def _without_secrets(told: dict[str, Any]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Ledger:
         self._working: set[str] = set()
         self._ended: list[str] = []
         self._returning: list[str] = []
+        self._resting: set[str] = set()
         self._doubted: list[str] = []
         self._beat = client.register_script(BEAT)
         self._restore = client.register_script(RESTORE)
@@ -124,6 +125,7 @@ class Ledger:
             for tag in tags:
                 self._held.pop(tag, None)
                 self._working.discard(tag)
+                self._resting.discard(tag)
 
     def acknowledge_soon(self, tag: str) -> None:
         """Have a delivery acknowledged with the next `flush`."""
@@ -202,13 +204,22 @@ class Ledger:
             idle = [tag for tag in tags if tag in self._held and tag not in self._working]
         self.give_back_soon(idle)
 
+    def rest(self, tags: Iterable[str]) -> None:
+        """Have deliveries go back with the next heartbeat, and not before.
+
+        They could not be ended, and most likely cannot be at once either: without a rest they would
+        come back again and again as fast as the server answers.
+        """
+        with self._lock:
+            self._resting.update(tag for tag in tags if tag in self._held)
+
     def give_back_soon(self, tags: Iterable[str]) -> None:
         """Give deliveries back now; if the server is away, with the heartbeat that reaches it.
 
         Else their leases would be renewed for as long as the process lives, with nobody at work.
         """
         with self._lock:
-            self._returning.extend(tags)
+            self._returning.extend(tag for tag in tags if tag not in self._resting)
         try:
             self._return()
         except redis.RedisError as error:
@@ -251,9 +262,16 @@ class Ledger:
 
     def _run(self) -> None:
         while not self._end.wait(self._lease / 3):
-            try:
-                self.beat()
-                self.flush()
-                self._return()
-            except redis.RedisError as error:
-                logger.warning("leases could not be renewed: %s", type(error).__name__)
+            self.pulse()
+
+    def pulse(self) -> None:
+        """Renew all leases, and have what waits for it acknowledged or given back."""
+        with self._lock:
+            self._returning.extend(self._resting)
+            self._resting.clear()
+        try:
+            self.beat()
+            self.flush()
+            self._return()
+        except redis.RedisError as error:
+            logger.warning("leases could not be renewed: %s", type(error).__name__)
