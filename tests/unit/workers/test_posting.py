@@ -131,6 +131,30 @@ def test_a_body_without_an_end_holds_nobody_up() -> None:
         assert left.wait(SECONDS)
 
 
+def test_bodies_that_do_not_end_keep_few_connections_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoker_workers.outside.posting.MOST_IDLE", 3)
+    monkeypatch.setattr("stoker_workers.outside.exchange._BODY_SECONDS", 3 * SECONDS)
+    left: list[None] = []
+
+    def endless(request: BaseHTTPRequestHandler) -> None:
+        request.rfile.read(int(request.headers["Content-Length"]))
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+        request.connection.recv(1)
+        left.append(None)
+
+    async def use(poster: Poster) -> int:
+        for _ in range(9):
+            await poster.post(url, {}, b"x", SECONDS)
+        async with asyncio.timeout(SECONDS):
+            while len(left) < 6:
+                await asyncio.sleep(0.01)
+        return len(left)
+
+    with serving(endless) as server:
+        url = f"http://hook.test:{server.port}/"
+        assert with_poster(use, here("hook.test")) == 6
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"])
 def test_this_machine_is_not_connected_to(host: str) -> None:
     with serving(lambda request: give(request, 200)) as server:

@@ -21,7 +21,7 @@ import httpx2
 from stoker_workers.outside.addresses import Address, Guard, Refused, Unresolved
 from stoker_workers.outside.exchange import Broken, Exchange
 
-# Connections that no post uses: for how long each is kept, and how many of them.
+# Connections that no post waits for: for how long each is kept, and how many of them.
 _IDLE_SECONDS: Final = 15.0
 MOST_IDLE: Final = 128
 # After so long a connection is not used again, so that a name's new address is followed.
@@ -59,7 +59,7 @@ class Poster:
         # All that are open, with where each leads to and since when; and those that are free.
         self._open: dict[Exchange, tuple[_Place, float]] = {}
         self._free: dict[_Place, dict[Exchange, None]] = {}
-        self._idle = 0
+        self._asking = 0
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, seconds: float
@@ -98,11 +98,11 @@ class Poster:
             kept = self._kept(place)
             if kept is not None:
                 try:
-                    return await kept.ask(request, body)
+                    return await self._ask(kept, request, body)
                 except Broken as error:
                     if not error.silent:
                         raise
-            return await (await self._connect(place)).ask(request, body)
+            return await self._ask(await self._connect(place), request, body)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -111,6 +111,17 @@ class Poster:
         self._threads.shutdown(wait=False, cancel_futures=True)
         # The transports tell of it in the loop's next round.
         await asyncio.sleep(0)
+
+    async def _ask(self, exchange: Exchange, request: h11.Request, body: bytes) -> h11.Response:
+        self._asking += 1
+        try:
+            head = await exchange.ask(request, body)
+        finally:
+            self._asking -= 1
+        # Those count as well whose bodies are still coming, however slowly.
+        if len(self._open) - self._asking > MOST_IDLE:
+            exchange.close()
+        return head
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -168,27 +179,24 @@ class Poster:
         if not free:
             return None
         found, _ = free.popitem()
-        self._forget(place)
+        self._tidy(place)
         return found
 
     def _is_free(self, exchange: Exchange) -> None:
         place, since = self._open[exchange]
-        age = asyncio.get_running_loop().time() - since
-        if self._idle >= MOST_IDLE or age > _OLDEST_SECONDS:
+        if asyncio.get_running_loop().time() - since > _OLDEST_SECONDS:
             exchange.close()
             return
         self._free.setdefault(place, {})[exchange] = None
-        self._idle += 1
         exchange.close_in(_IDLE_SECONDS)
 
     def _is_gone(self, exchange: Exchange) -> None:
         place, _ = self._open.pop(exchange, (None, 0.0))
         if place is not None and exchange in self._free.get(place, ()):
             del self._free[place][exchange]
-            self._forget(place)
+            self._tidy(place)
 
-    def _forget(self, place: _Place) -> None:
-        self._idle -= 1
+    def _tidy(self, place: _Place) -> None:
         if not self._free[place]:
             del self._free[place]
 

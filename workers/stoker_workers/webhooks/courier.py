@@ -148,7 +148,9 @@ class Courier:
             del self._ended[: len(some)]
             for (event, noted), done in zip(some, ours, strict=True):
                 if not done:
-                    logger.warning("event %s took longer than its lease", event.id)
+                    logger.warning(
+                        "event %s was noted before, or is another courier's by now", event.id
+                    )
                 elif noted.outcome != "delivered":
                     logger.info("event %s: %s, %s", event.id, noted.outcome, _why(noted))
 

@@ -1,6 +1,7 @@
 """One attempt: an event is signed, posted, and judged by its receiver's answer."""
 
 import asyncio
+import errno
 import logging
 import ssl
 import time
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 _MS: Final = 1000.0
 _GONE: Final = 410
 _TOO_MANY: Final = 429
+# This process has no file left for a connection, which says nothing of the receiver.
+_OWN_FAULTS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 # How many events have their links made at once: each link asks the store.
 _LINKING: Final = 16
 
@@ -115,8 +118,8 @@ class Post:
             return Answer(error="timeout")
         except ssl.SSLError:
             return Answer(error="tls")
-        except OSError:
-            return Answer(error="connection")
+        except OSError as error:
+            return Answer(error="internal" if error.errno in _OWN_FAULTS else "connection")
         asked = dict(head.headers).get(b"retry-after", b"").decode("latin-1")
         return Answer(status=head.status_code, retry_after=retry_after(asked))
 
