@@ -1,5 +1,6 @@
 """Where warm models are kept, and which of them go when another wants their room."""
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -31,7 +32,7 @@ _REASON: Final = 200
 
 
 class Shelf:
-    """What is known of a worker's models. Not safe for threads: its owner locks.
+    """What is known of a worker's models. Not safe for threads: whoever uses it holds its lock.
 
     Args:
         memory: How many bytes warm models may take together; any number if None.
@@ -39,6 +40,7 @@ class Shelf:
         clock: Monotonic seconds.
 
     Attributes:
+        lock: For whoever uses it.
         entries: By key, from the one unused for longest to the one asked for last.
         pinned: Those that only an operator gives up.
         claims: The loads that wait for memory.
@@ -48,6 +50,7 @@ class Shelf:
         self._memory = memory
         self._retry_after = retry_after
         self._clock = clock
+        self.lock = threading.Lock()
         self.entries: OrderedDict[ModelKey, Entry] = OrderedDict()
         self.pinned: set[ModelKey] = set()
         self.claims = Claims()
