@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stoker_config.artifacts import BINARY, ArtifactStore, RedisArtifacts
+from stoker_config.artifacts import BINARY, ArtifactStore
+from stoker_config.artifacts_redis import RedisArtifacts
 from stoker_config.artifacts_s3 import S3Artifacts
 from stoker_config.settings import Settings
 from stoker_tasks.errors import Gone

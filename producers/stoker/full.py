@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from stoker_config.artifacts import FULL_SECONDS
+from stoker_config.artifacts_redis import FULL_SECONDS
 from stoker_tasks.errors import QueueFull
 
 

@@ -7,7 +7,8 @@ import pytest
 import redis
 
 from stoker_config import keys
-from stoker_config.artifacts import SCHEME, RedisArtifacts, fetch, new_uri
+from stoker_config.artifacts import SCHEME, fetch, new_uri
+from stoker_config.artifacts_redis import RedisArtifacts
 from stoker_tasks.errors import Gone, InputFetchFailed, NoUrl, TooLarge
 from tests.support.until import until
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from stoker_config.artifacts import RedisArtifacts, new_uri
+from stoker_config.artifacts import new_uri
+from stoker_config.artifacts_redis import RedisArtifacts
 from stoker_config.artifacts_s3 import DAYS, KEEP_DAYS, S3Artifacts
 from stoker_config.settings import DAY, Settings
 from stoker_config.sizes import MIB
