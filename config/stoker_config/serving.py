@@ -55,6 +55,7 @@ class Serving:
         meter: What its device has done since its start: batches, rows, tokens and padded tokens,
             seconds busy, and seconds idle though a job was ready.
         ailing: What is not well with it though it works; "" if nothing is.
+        results_apart: Whether it stores results on a server of their own; None if it does not say.
     """
 
     worker: str
@@ -68,6 +69,7 @@ class Serving:
     ready: bool = True
     meter: dict[str, float] = field(default_factory=dict)
     ailing: str = ""
+    results_apart: bool | None = None
 
 
 # It begins with a write that takes no memory, here of nothing: so it is not refused while Redis has

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from stoker.status import explain
+from stoker.whereabouts import Whereabouts
 from stoker_tasks.errors import ModelNotAllowed, Unserved
 
 if TYPE_CHECKING:
@@ -23,9 +24,14 @@ class _Seen:
 
 
 class Admission:
-    """What a client knows of the serving registry. Safe for threads."""
+    """What a client knows of the serving registry. Safe for threads.
 
-    def __init__(self) -> None:
+    Args:
+        whereabouts: Where the client looks for results.
+    """
+
+    def __init__(self, whereabouts: Whereabouts) -> None:
+        self._whereabouts = whereabouts
         self._seen: _Seen | None = None
 
     def check(
@@ -44,6 +50,7 @@ class Admission:
         Raises:
             Unserved: The pool is unknown, or none of its living workers serves a task.
             ModelNotAllowed: Its workers serve a fixed list of models without this one.
+            ResultsElsewhere: One of its workers stores results elsewhere.
         """
         if self.is_stale(pool):
             self.learn(registry.workers(), registry.known_pools())
@@ -74,8 +81,10 @@ class Admission:
                 "allow_unserved=True",
                 {"pool": pool, "pools": seen.pools},
             )
-        if not any(pool in worker.pools for worker in seen.workers):
+        of_pool = [worker for worker in seen.workers if pool in worker.pools]
+        if not of_pool:
             return
+        self._whereabouts.check_all(of_pool)
         for task, model in wanted:
             reason = explain(seen.workers, pool, task, model)
             if reason is not None:

@@ -1,5 +1,6 @@
 """Submits jobs and reads their results."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -20,6 +21,7 @@ from stoker.publish import publish
 from stoker.retry import RetryAnswer, refusal, retry
 from stoker.server import Server, server_of
 from stoker.status import CancelAnswer, Seen, Status
+from stoker.whereabouts import Whereabouts
 from stoker_config.lapsed import Beat, settle
 from stoker_config.settings import Settings
 from stoker_tasks.job import Job
@@ -63,7 +65,9 @@ class Client(Files, Operating):
             settings = Settings.model_validate({**settings.model_dump(), **server})
         self.settings = settings
         self._server = Server(settings, app)
-        self._admission = Admission()
+        self._whereabouts = Whereabouts(settings.apart)
+        self._looking = threading.Lock()
+        self._admission = Admission(self._whereabouts)
         self.outgoing = Outgoing(self._server)
 
     @property
@@ -98,6 +102,7 @@ class Client(Files, Operating):
         Raises:
             Unserved: The pool is unknown, or a worker of it lives but none serves the task.
             ModelNotAllowed: The pool serves a fixed list of models without this one.
+            ResultsElsewhere: The pool's workers store results where this client does not look.
             TooLarge: The job is larger than the deployment takes.
             InvalidInput: A file is not base64, the job nests too deep, has a text with half of a
                 surrogate pair, or asks for its result to be kept for longer than is possible.
@@ -200,7 +205,9 @@ class Client(Files, Operating):
         Raises:
             TimeoutError: It was not finished in time.
             Gone: Its output was kept beside it, and has expired.
+            ResultsElsewhere: All workers store results where this client does not look.
         """
+        self._find_results()
         for _, result in self._server.listener.results([job_id], timeout):
             return self.whole(result)
         raise AssertionError("unreachable")
@@ -219,10 +226,19 @@ class Client(Files, Operating):
 
         Raises:
             TimeoutError: Some were not finished in time.
+            ResultsElsewhere: As for `wait`.
         """
+        self._find_results()
         by_id = {handle.id: handle for handle in handles}
         for job_id, result in self._server.listener.results(list(by_id), timeout):
             yield by_id[job_id], self.whole(result)
+
+    def _find_results(self) -> None:
+        # However many wait: one of them looks, and the others for that one.
+        with self._looking:
+            if self._whereabouts.must_look():
+                self._whereabouts.learn(self._server.registry.workers())
+            self._whereabouts.check()
 
     def stream(
         self, job_id: str, *, after: str | None = None, timeout: float | None = None

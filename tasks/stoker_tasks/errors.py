@@ -4,8 +4,8 @@
     ├── the caller can mend it:   InvalidInput, TooLarge, UnknownTask, UnknownModel,
     │                             ModelNotAllowed, Unserved, QueueFull,
     │                             IdempotencyConflict, InputFetchFailed, Gone, NoUrl
-    ├── the operator can mend it: ModelLoadFailed, OutOfMemory, StorageUnavailable, Poison,
-    │                             Internal
+    ├── the operator can mend it: ModelLoadFailed, OutOfMemory, StorageUnavailable,
+    │                             ResultsElsewhere, Poison, Internal
     └── nobody needs to:          Canceled, Expired, QueueTimeout, RunTimeout
 
 An error crosses the queue as the positional JSON arguments ``(message, details)``, which is how
@@ -35,6 +35,7 @@ class ErrorType(StrEnum):
     MODEL_LOAD_FAILED = "model_load_failed"
     OUT_OF_MEMORY = "out_of_memory"
     STORAGE_UNAVAILABLE = "storage_unavailable"
+    RESULTS_ELSEWHERE = "results_elsewhere"
     POISON = "poison"
     INTERNAL = "internal"
     CANCELED = "canceled"
@@ -168,6 +169,12 @@ class StorageUnavailable(StokerError):
 
     type = ErrorType.STORAGE_UNAVAILABLE
     retryable = True
+
+
+class ResultsElsewhere(StokerError):
+    """The workers store results on another server than the one where the producer looks."""
+
+    type = ErrorType.RESULTS_ELSEWHERE
 
 
 class Poison(StokerError):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from stoker import (
     TextClassification,
     TextGeneration,
     Webhook,
+    errors,
 )
 from stoker_config import keys
 from stoker_config.app import make_app
@@ -33,7 +34,7 @@ from stoker_tasks.event import event_id
 from tests.doubles.stock import CLASSIFY
 from tests.support import redis_server
 from tests.support.until import until
-from tests.support.worker import worker
+from tests.support.worker import Worker, worker
 
 SECONDS = 20.0
 NOBODY: dict[str, Any] = {"pool": "nobody", "allow_unserved": True}
@@ -335,6 +336,52 @@ def test_a_text_is_read_where_its_result_will_be(two: Two) -> None:
     assert asyncio.run(again()) == text
     assert handle.delete() is DeleteAnswer.DELETED
     assert not two.results.exists(keys.stream(handle.id))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_producer_that_looks_elsewhere_is_told_so_and_waits_for_nothing(
+    two: Two, asynchronous: bool
+) -> None:
+    job, told = TextClassification(inputs="x"), "give it the workers' STOKER_RESULT_URL"
+    done = two.client.submit(job)
+    one = Settings.model_validate({"redis_url": two.settings.redis})
+    calls: list[Callable[[Any], Any]] = [
+        lambda client: client.submit(job),
+        lambda client: client.wait(done.id, SECONDS),
+        lambda client: client.wait(done.id, SECONDS),
+    ]
+
+    async def refuse() -> None:
+        for call in calls:
+            async with AsyncClient(settings=one) as client:
+                with pytest.raises(errors.ResultsElsewhere, match=told):
+                    await call(client)
+
+    if asynchronous:
+        asyncio.run(refuse())
+        return
+    with Client(settings=one) as client:
+        for call in calls:
+            with pytest.raises(errors.ResultsElsewhere, match=told) as refused:
+                call(client)
+            assert refused.value.details["setting"] == "STOKER_RESULT_URL"
+        with pytest.raises(errors.ResultsElsewhere):
+            list(client.as_completed([client.handle(done.id)], SECONDS))
+        # Whoever wants a job to wait for workers that are set up otherwise may send it.
+        assert client.submit(job, **NOBODY).cancel() is CancelAnswer.CANCELED
+    assert isinstance(done.wait(SECONDS), Success)
+
+
+def test_a_producer_that_alone_looks_on_a_server_of_results_is_told_so(
+    redis_url: str, fake_worker: Worker, two: Two
+) -> None:
+    results = two.settings.result_url.get_secret_value()
+    settings = Settings.model_validate({"redis_url": redis_url, "result_url": results})
+    with (
+        Client(settings=settings) as client,
+        pytest.raises(errors.ResultsElsewhere, match="leave that out here"),
+    ):
+        client.submit(TextClassification(inputs="x"))
 
 
 def test_one_database_under_two_names_is_refused(two: Two) -> None:

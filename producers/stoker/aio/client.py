@@ -19,6 +19,7 @@ from stoker.message import Message
 from stoker.publish import bunches, fill, sent
 from stoker.retry import RetryAnswer
 from stoker.status import CancelAnswer, Seen, Status
+from stoker.whereabouts import Whereabouts
 from stoker_config.lapsed import Beat, settle
 from stoker_config.settings import Settings
 from stoker_tasks.job import Job
@@ -57,7 +58,8 @@ class AsyncClient:
         settings: Settings | None = None,
     ) -> None:
         self.blocking = Client(redis_url, app=app, settings=settings)
-        self._admission = Admission()
+        self._whereabouts = Whereabouts(self.blocking.settings.apart)
+        self._admission = Admission(self._whereabouts)
         self._server = AsyncServer(self.blocking.settings)
         self._celery_is_loaded = False
 
@@ -159,6 +161,7 @@ class AsyncClient:
         Raises:
             TimeoutError: It was not finished in time.
         """
+        await self._find_results()
         async for _, result in self._server.listener.results([job_id], timeout):
             return await self._whole(result)
         raise AssertionError("unreachable")
@@ -171,9 +174,17 @@ class AsyncClient:
         Raises:
             TimeoutError: Some were not finished in time.
         """
+        await self._find_results()
         by_id = {handle.id: handle for handle in handles}
         async for job_id, result in self._server.listener.results(list(by_id), timeout):
             yield by_id[job_id], await self._whole(result)
+
+    async def _find_results(self) -> None:
+        async with self._server.looking:
+            if self._whereabouts.must_look():
+                workers, _ = await self._server.served()
+                self._whereabouts.learn(workers)
+            self._whereabouts.check()
 
     def stream(
         self, job_id: str, *, after: str | None = None, timeout: float | None = None

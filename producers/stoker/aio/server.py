@@ -1,5 +1,6 @@
 """One Redis server as an asyncio producer sees it: its client, its clock, its registry."""
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,12 @@ class AsyncServer:
             self._parts["listener"] = AsyncListener(self.results)
         listener: AsyncListener = self._parts["listener"]
         return listener
+
+    @property
+    def looking(self) -> asyncio.Lock:
+        """What one who waits holds while it looks for where results go."""
+        lock: asyncio.Lock = self._parts.setdefault("looking", asyncio.Lock())
+        return lock
 
     async def now(self) -> float:
         """Give seconds since the epoch by the server's clock."""

@@ -189,6 +189,7 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 ready=self.ready,
                 meter=self.engine.flow.meter.read(),
                 ailing=self.engine.flow.ailing(),
+                results_apart=settings.apart,
             )
 
     return EngineStep
