@@ -123,6 +123,7 @@ def test_a_canceled_job_whose_worker_died_is_not_queued_again(
 def test_a_full_server_is_worked_off_and_results_that_would_fill_it_more_wait(
     client: Client, module_redis: str, module_worker: Worker, stock: Producer
 ) -> None:
+    stock.state("no job")  # its process is started by its first call, and takes its time
     # Inputs that travel beside their message: what is stored is larger than what goes.
     beside = Settings.model_validate({"redis_url": module_redis, "inline_limit": 100})
     with redis.Redis.from_url(module_redis) as server, Client(settings=beside) as other:
