@@ -1,6 +1,7 @@
 """A stock producer's job is known as queued from its arrival on, and not after its end."""
 
 from collections.abc import Callable, Iterator
+from math import inf, nan
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,8 @@ import redis
 
 from stoker_config import keys
 from stoker_config.clock import ServerClock
-from stoker_workers.broker.intake import Intake
+from stoker_tasks.wire import SUBMITTED_HEADER
+from stoker_workers.broker.intake import Accept, Intake
 from stoker_workers.broker.tasks import PipelineTask
 from stoker_workers.engine.delivery import Delivery
 
@@ -20,20 +22,32 @@ def server(redis_url: str) -> Iterator[Any]:
         yield client
 
 
-def foreign(job_id: str) -> Any:
+def foreign(job_id: str, submitted: Any = None) -> Any:
     return SimpleNamespace(
         id=job_id,
         task=PipelineTask(),
         type="stoker.text_classification",
         args=(),
         kwargs={"inputs": "x"},
-        request_dict={},
+        request_dict={SUBMITTED_HEADER: submitted},
         message=SimpleNamespace(body=b"", channel=None),
         listener=None,
         ignore_result=False,
         delivery_info={},
         revoked=lambda: False,
         ended=False,
+    )
+
+
+def make_intake(server: Any, accept: Accept, put: Callable[[Any], None]) -> Intake:
+    return Intake(
+        accept,
+        lambda _delivery, _error: None,
+        lambda _: None,
+        SimpleNamespace(put=put),  # type: ignore[arg-type]
+        server,
+        ServerClock(server),
+        1000,
     )
 
 
@@ -44,18 +58,21 @@ def test_a_job_that_ends_before_its_registration_is_not_left_as_queued(server: A
         # As the engine's threads may, before the event loop comes to the registration.
         delivery.handle.ended = delivery.id == "quick"
 
-    intake = Intake(
-        accept,
-        lambda _delivery, _error: None,
-        lambda _: None,
-        SimpleNamespace(put=calls.append),  # type: ignore[arg-type]
-        server,
-        ServerClock(server),
-        1000,
-    )
+    intake = make_intake(server, accept, calls.append)
     for job_id in ("quick", "slow"):
         intake(foreign(job_id))
     for call in calls:
         call()
 
     assert server.zrange(keys.QUEUED, 0, -1) == ["slow"]
+
+
+@pytest.mark.parametrize("submitted", [inf, -inf, nan, "1", None])
+def test_what_is_no_time_counts_from_the_arrival(server: Any, submitted: Any) -> None:
+    taken: list[Delivery] = []
+    before = ServerClock(server).now()
+
+    make_intake(server, taken.append, lambda _: None)(foreign("job", submitted))
+
+    assert before - 1 < taken[0].submitted < before + 60
+    assert taken[0].handle.submitted_at == taken[0].submitted

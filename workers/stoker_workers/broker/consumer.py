@@ -27,7 +27,7 @@ from stoker_workers.engine.faults import log_fault
 logger = logging.getLogger(__name__)
 
 # What a message's body is made of: positional arguments, keyword arguments, and links.
-_BODIES: Final = frozenset({(list, dict, dict), (list, dict, type(None))})
+_BODIES: Final = ([list, dict, dict], [list, dict, type(None)])
 # The headers that are sent to Redis, together with those of other jobs.
 _SENT: Final = ("id", COUNTED_HEADER)
 # What a log line shows of a name that a producer made up.
@@ -181,8 +181,7 @@ def _check(message: Any) -> bool:
         body = message.payload
     except (ContentDisallowed, DecodeError) as error:
         raise _unreadable(message, error) from None
-    parts = tuple(body) if isinstance(body, list | tuple) else ()
-    if tuple(map(type, parts)) not in _BODIES:
+    if type(body) is not list or [*map(type, body)] not in _BODIES:
         raise InvalidInput("the message's body is not Celery's: a list of args, kwargs, options")
     return True
 

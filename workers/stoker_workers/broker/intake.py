@@ -5,6 +5,7 @@ and sent the events. What it would give to its pool comes here, if it is a job.
 """
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, Final
 
 from stoker_config import keys
@@ -91,7 +92,7 @@ class Intake:
 
     def _delivery(self, request: Any) -> Delivery:
         submitted = request.request_dict.get(SUBMITTED_HEADER)
-        if not isinstance(submitted, int | float):
+        if not isinstance(submitted, int | float) or not isfinite(submitted):
             submitted = request.submitted_at = self._clock.now()
             if not request.ignore_result:
                 wanted = wish(request.kwargs, request.request_dict) if request.listener else ""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from celery.backends.redis import RedisBackend
 from celery.states import SUCCESS
+from pydantic_core import to_json
 
 from stoker_workers.broker.tasks import Returned
 
@@ -41,7 +42,7 @@ class QuickBackend(RedisBackend):
             try:
                 if isinstance(data, dict) and isinstance(data.get("result"), Returned):
                     rest = {name: data[name] for name in data if name not in _RESULT}
-                    return written(data["result"], _dumps_tight(rest))
+                    return written(data["result"], to_json(rest).decode())
                 return _dumps(data)
             except (TypeError, ValueError):
                 pass
@@ -98,4 +99,3 @@ def written(returned: Returned, rest: str) -> str:
 
 # Made once: `json.dumps` makes an encoder for each value.
 _dumps: Final = json.JSONEncoder(default=_as_json).encode
-_dumps_tight: Final = json.JSONEncoder(default=_as_json, separators=(",", ":")).encode

@@ -13,7 +13,8 @@ from stoker_tasks.result import Success, Timing
 from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.model import ModelKey, Output, Prepared, WarmModel
 
-_MS: Final = 1000.0
+_US: Final = 1e6
+_US_IN_MS: Final = 1e3
 
 
 @dataclass(slots=True, eq=False)  # not frozen, which would take twice as long to make
@@ -187,12 +188,12 @@ class Work:
     def timing(self) -> Timing:
         """Say where the time went, now that the result is ready to be stored."""
         return Timing(
-            queue_ms=round(max(0.0, self.taken - self.delivery.submitted) * _MS, 3),
-            fetch_ms=round(self.fetch_s * _MS, 3),
-            preprocess_ms=round(self.preprocess_s * _MS, 3),
-            ready_ms=round((self.started - self.ready) * _MS, 3),
-            forward_ms=round(self.forward_s * _MS, 3),
-            postprocess_ms=round((time.monotonic() - self.forwarded) * _MS, 3),
+            queue_ms=_ms(max(0.0, self.taken - self.delivery.submitted)),
+            fetch_ms=_ms(self.fetch_s),
+            preprocess_ms=_ms(self.preprocess_s),
+            ready_ms=_ms(self.started - self.ready),
+            forward_ms=_ms(self.forward_s),
+            postprocess_ms=_ms(time.monotonic() - self.forwarded),
             batch=self.batch,
             batch_size=self.batch_size,
             release_reason=self.release_reason,
@@ -212,3 +213,8 @@ class Work:
         self.missing = len(prepared.chunks)
         self.outputs = [None] * self.missing
         self.tokens = sum(chunk.length for chunk in prepared.chunks)
+
+
+def _ms(seconds: float) -> float:
+    """Give whole microseconds as milliseconds; `round` takes twice as long."""
+    return int(seconds * _US) / _US_IN_MS
