@@ -95,6 +95,21 @@ def test_after_its_end_it_begins_nothing() -> None:
     assert network.asked == ["slow"]
 
 
+def test_its_end_comes_when_nothing_is_fetched_though_others_waited_for_the_place() -> None:
+    network = Network("slow")
+    fetching = Fetching(threads=2, a_place=1)
+    first, second = (fetching.get(network.at("slow")) for _ in range(2))
+    until(lambda: network.asked)
+
+    fetching.stop()
+    assert not fetching.join(0.1)
+    network.slow["slow"].set()
+
+    assert fetching.join(5)
+    assert first.done()
+    assert not second.done()
+
+
 def test_a_place_may_be_given_more_room() -> None:
     network = Network("store", "slow")
     fetching = Fetching(threads=6, a_place=1, wide={"store": 3})

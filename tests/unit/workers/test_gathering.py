@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from stoker_tasks.errors import InvalidInput, QueueTimeout
+from stoker_tasks.errors import Internal, InvalidInput, QueueTimeout
 from stoker_tasks.job import Job
 from stoker_tasks.result import Success
 from stoker_workers.engine.delivery import Delivery
@@ -73,6 +73,23 @@ def test_a_slow_job_that_nobody_waits_for_any_more_is_not_read() -> None:
     assert told.gone == ["page canceled"]
 
 
+@pytest.mark.parametrize("deaf", [False, True])
+def test_one_that_was_canceled_is_told_of_though_that_failed_at_first(deaf: bool) -> None:
+    class Deaf(Told):
+        def dropped(self, deliveries: Sequence[Delivery]) -> None:
+            if deaf:
+                raise ConnectionError("the server refuses to write")
+            super().dropped(deliveries)
+
+    told = Deaf()
+    told.withdrawn.add("page")
+    with running(told, FakeModels(Reader())) as flow:
+        flow.accept(delivery("page"))
+        until(lambda: [*told.gone, *told.outcomes] == ["page"])
+
+    assert isinstance(told.outcomes.get("page"), Internal) is deaf
+
+
 def test_slow_jobs_are_read_while_nobody_can_say_who_is_canceled() -> None:
     class Away(Told):
         def canceled(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
@@ -91,7 +108,7 @@ def test_stopping_waits_for_a_page_that_is_read_and_begins_no_other() -> None:
     told, reader, order = Told(), Reader(), list[str]()
 
     def stop() -> None:
-        assert flow.stop(20)
+        assert flow.stop(20, settle=0.1)
         order.append("stopped")
 
     with running(told, FakeModels(reader)) as flow:
@@ -100,7 +117,7 @@ def test_stopping_waits_for_a_page_that_is_read_and_begins_no_other() -> None:
         until(lambda: len(reader.pages) == 2)
         stopping = threading.Thread(target=stop)
         stopping.start()
-        stopping.join(0.2)
+        stopping.join(0.5)
         order.append("read")
         reader.go.set()
         stopping.join(20)
@@ -108,6 +125,15 @@ def test_stopping_waits_for_a_page_that_is_read_and_begins_no_other() -> None:
     assert order == ["read", "stopped"]
     assert reader.pages == ["page 1", "page 2"]
     assert told.outcomes == {}
+
+
+def test_stopping_tells_of_a_page_that_did_not_come_to_its_end() -> None:
+    reader = Reader()
+    with running(Told(), FakeModels(reader)) as flow:
+        flow.accept(delivery("page"))
+        until(lambda: bool(reader.pages))
+        assert not flow.stop(0.1)
+        reader.go.set()
 
 
 @pytest.mark.parametrize("slow", [False, True])

@@ -60,6 +60,26 @@ def test_a_pass_goes_on_while_nobody_can_say_who_is_canceled() -> None:
     assert isinstance(told.outcomes["steps=0.7"], Success)
 
 
+def test_one_that_was_canceled_is_told_of_though_that_failed_at_first() -> None:
+    class Deaf(Told):
+        asked = 0
+
+        def dropped(self, deliveries: Sequence[Delivery]) -> None:
+            self.asked += 1
+            if self.asked == 1:
+                raise ConnectionError("the server refuses to write")
+            super().dropped(deliveries)
+
+    told = Deaf()
+    told.withdrawn = {"steps=20"}
+    with running(told) as flow:
+        flow.accept(delivery("steps=20"))
+        until(lambda: bool(told.gone))
+
+    assert told.gone == ["steps=20"]
+    assert told.outcomes == {}
+
+
 def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
     class Broken(FakeModel):
         def forward(self, chunks, ended=None, follow=()):  # type: ignore[no-untyped-def]

@@ -85,15 +85,15 @@ class Fetching:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Begin with no more jobs; those that are fetched for come to their end."""
+        """Start nothing more; what is being fetched comes to its end."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
 
-    def join(self, timeout: float) -> None:
-        """Wait until nothing is fetched any more."""
+    def join(self, timeout: float) -> bool:
+        """Wait until nothing is fetched any more; False if that takes longer."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._places, timeout)
+            return self._changed.wait_for(lambda: not self._places, timeout)
 
     def _start(self) -> None:
         name = f"stoker-{self._name}-{self._started + 1}"
@@ -116,24 +116,28 @@ class Fetching:
         it its files or the model that it held.
         """
         with self._changed:
-            chosen = self._choose()
-            while chosen is None and not self._stopping:
+            chosen = None
+            while not self._stopping and (chosen := self._choose()) is None:
                 self._changed.wait()
-                chosen = self._choose()
-            if chosen is None or self._stopping:
+            if chosen is None:
                 return False
         errand, future = chosen
+        place = errand.place
         try:
             found = errand.fetch()
         except BaseException as error:  # noqa: BLE001 - it is the job's, wherever it is read
             future.set_exception(error)
         else:
             future.set_result(found)
+        finally:
+            # The future has the error, and its traceback this frame: with the future at hand here,
+            # the job and its model would stay until Python next looks for cycles.
+            del chosen, errand, future
         with self._changed:
-            self._places[errand.place] -= 1
+            self._places[place] -= 1
             # Whoever names hosts may name many.
-            if not self._places[errand.place]:
-                del self._places[errand.place]
+            if not self._places[place]:
+                del self._places[place]
             self._changed.notify_all()
         return True
 

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from stoker_tasks.errors import Internal, StokerError
 from stoker_tasks.result import Success
 from stoker_workers.engine.delivery import Outcome, Outlet, Work
-from stoker_workers.engine.faults import log_fault
+from stoker_workers.engine.faults import free_frames, log_fault
 from stoker_workers.engine.line import Done, Line
 from stoker_workers.engine.outputs import Placed
 from stoker_workers.engine.payloads import Payloads
@@ -123,8 +123,10 @@ class Finishing:
 
 def _postprocessing_failed(error: Exception) -> StokerError:
     if isinstance(error, StokerError):
+        free_frames(error)
         return error
     log_fault(logger, "postprocessing failed", error)
+    free_frames(error)  # the future of what was to be stored may keep it
     return Internal(f"postprocessing failed: {type(error).__name__}: {error}")
 
 

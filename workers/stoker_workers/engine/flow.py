@@ -94,8 +94,8 @@ class Flow:
             settle: Seconds of these for storing what the batch completed: the server may be away.
 
         Returns:
-            Whether all stages ended in time. Deliveries of which the outlet was not told
-            anything are to be given back to the queue.
+            Whether all stages ended in time, and what is preprocessed beside them. Deliveries of
+            which the outlet was not told anything are to be given back to the queue.
         """
         preprocess, forward, postprocess = self._stages
         deadline = time.monotonic() + timeout
@@ -105,10 +105,11 @@ class Flow:
         # Only when no batch can complete any more jobs may the last stage end.
         self._line.done.put(None)
         postprocess.join(min(settle, max(0.0, deadline - time.monotonic())))
-        for each in (preprocess, self._preparing):
-            each.join(min(settle, max(0.0, deadline - time.monotonic())))
+        preprocess.join(min(settle, max(0.0, deadline - time.monotonic())))
+        # However long a page or a film takes, its programs and files are cleared away.
+        slow_ended = self._preparing.join(max(0.0, deadline - time.monotonic()))
         self._telling.stop()
-        return all(stage.has_ended() for stage in self._stages)
+        return slow_ended and all(stage.has_ended() for stage in self._stages)
 
     def interrupted(self) -> list[Delivery]:
         """List the jobs that were begun and are not finished: after `stop`, rows of them wait."""

@@ -63,7 +63,7 @@ class Gathering:
         self._outlet = outlet
         self._back = back
         self._fetching = Fetching(wide={STORE: _OF_STORE})
-        # Of those of one host one at a time, which may be slow.
+        # One at a time of each host: it may be slow.
         self._slow = Fetching("slow", threads=_SLOW, a_place=1, wide={STORE: _SLOW})
 
     def read(self, work: Work, uris: Sequence[str]) -> None:
@@ -89,13 +89,17 @@ class Gathering:
             (self._slow if work.slow else self._fetching).release()
 
     def stop(self) -> None:
-        """Begin to get nothing more."""
+        """Start nothing more."""
         self._fetching.stop()
         self._slow.stop()
 
-    def join(self, timeout: float) -> None:
-        """Wait for slow jobs: they have programs and files of their own to clear away."""
-        self._slow.join(timeout)
+    def join(self, timeout: float) -> bool:
+        """Wait for slow jobs: they have programs and files of their own to clear away.
+
+        Returns:
+            Whether none is being preprocessed any more.
+        """
+        return self._slow.join(timeout)
 
     def _begin(self, work: Work, errand: Errand, fetching: Fetching) -> None:
         began = time.monotonic()

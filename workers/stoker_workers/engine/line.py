@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from stoker_tasks.errors import StokerError
 from stoker_workers.engine.batcher import Batcher
 from stoker_workers.engine.delivery import Work
+from stoker_workers.engine.faults import free_frames
 from stoker_workers.engine.model import ModelKey
 from stoker_workers.engine.window import Batch, Row
 
@@ -64,9 +65,7 @@ class Line:
     def fail(self, work: Work, error: StokerError) -> None:
         """End a job with an error, unless it has one already."""
         if work.error is None:
-            # The frames of its traceback have the job at hand, and with the error in the job none
-            # of them, nor any input or tensor, would go before Python next looks for cycles.
-            error.__traceback__ = error.__cause__ = error.__context__ = None
+            free_frames(error)
             work.error = error
             self.send_on(work)
 

@@ -81,12 +81,12 @@ class Preparing:
         return True
 
     def stop(self) -> None:
-        """Begin to fetch nothing more."""
+        """Start nothing more."""
         self._gathering.stop()
 
-    def join(self, timeout: float) -> None:
-        """Wait until nothing is preprocessed any more."""
-        self._gathering.join(timeout)
+    def join(self, timeout: float) -> bool:
+        """Wait until nothing is preprocessed beside the line; False if that takes longer."""
+        return self._gathering.join(timeout)
 
     def lost(self) -> Lost:
         """Say what was in hand when `next` was left by an exception."""
@@ -157,8 +157,9 @@ class Preparing:
         began = time.monotonic()
         work.digest = gathered.digest
         if gathered.canceled:
-            work.error = Canceled("the job was canceled before it was preprocessed")
+            # First told: a job with an error counts as one that the outlet has heard of.
             self._outlet.dropped([work.delivery])
+            work.error = Canceled("the job was canceled before it was preprocessed")
             return
         if gathered.answer is not None:
             work.set_answer(gathered.answer)

@@ -160,10 +160,11 @@ class Running:
     def _end_canceled(self, works: Sequence[Work]) -> None:
         gone = {each.id for each in self._outlet.canceled([work.delivery for work in works])}
         canceled = [work for work in works if work.delivery.id in gone]
+        # First told: a job with an error counts as one that the outlet has heard of.
+        self._outlet.dropped([work.delivery for work in canceled])
         for work in canceled:
             work.error = Canceled("the job was canceled while it ran")
             self._line.begun.pop(work, None)
-        self._outlet.dropped([work.delivery for work in canceled])
 
     def _keep(self, each: Pass) -> None:
         """Give a pass's outputs to their jobs, and send on the jobs that it completes."""
