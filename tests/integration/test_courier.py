@@ -492,6 +492,42 @@ def test_an_origin_that_is_well_again_is_tried_at_once(server: Any, redis_url: s
     asyncio.run(mending())
 
 
+def test_a_pause_that_a_host_asked_for_is_kept_though_another_answer_of_it_is_well(
+    server: Any, redis_url: str
+) -> None:
+    events = [tell(server, "http://127.0.0.1:9/", f"{at}") for at in range(3)]
+    origin = events[0].origin
+
+    async def pausing() -> None:
+        async with due_events(redis_url) as due:
+            first, second = await due.claim(2, 0, 8)
+            busy = Noted(outcome="again", attempt={}, delay=30, origin="trouble", pause=30)
+            well = Noted(outcome="delivered", attempt={}, origin="well")
+            assert await due.note([(first, busy), (second, well)]) == [True, True]
+
+            assert await due.claim(8, 0, 8) == []
+            failures, till = server.hget(keys.TROUBLE, origin).split(":")
+            assert failures == "0"
+            # It is no longer than it was asked for.
+            server.hset(keys.TROUBLE, origin, f"0:{float(till) - 60}")
+            server.zadd(keys.ORIGINS, {origin: 0})
+            assert [each.id for each in await due.claim(8, 0, 8)] == [events[2].id]
+
+    asyncio.run(pausing())
+
+
+@pytest.mark.parametrize(("status", "end"), [(200, "delivered"), (410, "dead")])
+def test_no_header_changes_what_an_answer_says(
+    server: Any, redis_url: str, status: int, end: str
+) -> None:
+    answer = Reply(status, {"retry-after": "Mon, 01 Jan 99999999999 00:00:00 GMT"})
+    with receiver(lambda _: answer) as here, running(redis_url):
+        event = tell(server, here.url)
+        until(lambda: attempts(server, event))
+
+    assert (state(server, event), len(here.got)) == (end, 1)
+
+
 def test_what_a_courier_leaves_behind_is_another_ones_when_its_lease_lapses(
     server: Any, redis_url: str
 ) -> None:

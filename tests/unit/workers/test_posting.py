@@ -115,6 +115,40 @@ def test_what_a_kept_connection_did_not_take_is_sent_over_a_new_one() -> None:
         assert len(server.paths) == 2
 
 
+@pytest.mark.parametrize("given_up", [False, True])
+def test_whoever_has_had_an_answer_closes_no_connection_that_another_post_has_taken(
+    monkeypatch: pytest.MonkeyPatch, given_up: bool
+) -> None:
+    answered = threading.Event()
+
+    def take(request: BaseHTTPRequestHandler) -> None:
+        kept(request)
+        answered.set()
+
+    async def use(poster: Poster) -> None:
+        await poster.post(url, {}, b"x", SECONDS)
+        await asyncio.sleep(0.05)
+        # From here on each post finds too many connections that nobody waits for.
+        monkeypatch.setattr("stoker_workers.outside.posting.MOST_IDLE", -1)
+        answered.clear()
+        first = asyncio.create_task(poster.post(url, {}, b"first", SECONDS))
+        await asyncio.sleep(0)
+        assert answered.wait(SECONDS)
+        # In one round of the loop the answer is read; in the next one the second post begins, and
+        # only then the first one goes on.
+        await asyncio.sleep(0)
+        second = asyncio.create_task(poster.post(url, {}, b"second", SECONDS))
+        if given_up:
+            first.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert second.result().status_code == 200
+
+    with serving(take) as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        with_poster(use, Guard(("127.0.0.1",)))
+        assert len(server.paths) == 3
+
+
 def test_a_body_without_an_end_holds_nobody_up() -> None:
     left = threading.Event()
 

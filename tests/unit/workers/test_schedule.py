@@ -39,6 +39,7 @@ def test_a_receiver_may_ask_for_a_longer_delay_but_not_for_any() -> None:
         ("9" * 5000, 999_999_999),
         ("-5", None),
         ("soon", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
         ("Fri, 31 Dec 1999 23:59:59 GMT", 3599),
         ("Fri, 31 Dec 1999 20:00:00 GMT", 0),
     ],

@@ -55,10 +55,15 @@ class Exchange(asyncio.Protocol):
         """Whether it is closed, or was never open."""
         return self._transport is None
 
+    @property
+    def asked(self) -> bool:
+        """Whether a request waits for its answer."""
+        return self._answer is not None
+
     async def ask(self, request: h11.Request, body: bytes) -> h11.Response:
         """Send a request, and give the head of its answer.
 
-        The connection is closed if this is given up.
+        The connection is closed if this is given up, unless it has taken another request since.
 
         Raises:
             Broken: No answer came, and none will.
@@ -74,7 +79,8 @@ class Exchange(asyncio.Protocol):
         try:
             return await answer
         except asyncio.CancelledError:
-            self.close()
+            if self._answer is answer:
+                self.close()
             raise
         finally:
             # By now it may have taken another request.

@@ -118,8 +118,9 @@ class Poster:
             head = await exchange.ask(request, body)
         finally:
             self._asking -= 1
-        # Those count as well whose bodies are still coming, however slowly.
-        if len(self._open) - self._asking > MOST_IDLE:
+        # Those count as well whose bodies are still coming, however slowly. This one may have been
+        # free for a moment, in which another post took it.
+        if not exchange.asked and len(self._open) - self._asking > MOST_IDLE:
             exchange.close()
         return head
 

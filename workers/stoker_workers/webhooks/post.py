@@ -120,6 +120,8 @@ class Post:
             return Answer(error="tls")
         except OSError as error:
             return Answer(error="internal" if error.errno in _OWN_FAULTS else "connection")
+        if _is_taken(head.status_code) or head.status_code == _GONE:
+            return Answer(status=head.status_code)
         asked = dict(head.headers).get(b"retry-after", b"").decode("latin-1")
         return Answer(status=head.status_code, retry_after=retry_after(asked))
 
@@ -133,7 +135,7 @@ def judge(event: Leased, answer: Answer, shown: dict[str, Any]) -> Noted:
         shown: What is to be shown of the attempt.
     """
     status = answer.status
-    if status is not None and 200 <= status < 300:
+    if status is not None and _is_taken(status):
         return Noted(outcome="delivered", attempt=shown, origin="well")
     if status == _GONE:
         return Noted(outcome="gone", attempt=shown, origin="well")
@@ -150,3 +152,7 @@ def judge(event: Leased, answer: Answer, shown: dict[str, Any]) -> Noted:
         pause=(answer.retry_after or 0.0) if hurt else 0.0,
         took=shown["ms"] / _MS,
     )
+
+
+def _is_taken(status: int) -> bool:
+    return 200 <= status < 300

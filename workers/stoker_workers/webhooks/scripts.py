@@ -210,10 +210,14 @@ local function over(id, origin, why)
   end
 end
 
+local function trouble_of(origin)
+  local found = redis.call('HGET', TROUBLE, origin) or '0:0'
+  local failures, till = string.match(found, '^(%d+):(.*)$')
+  return tonumber(failures), tonumber(till)
+end
+
 local function in_trouble(origin, asked, took)
-  local before = redis.call('HGET', TROUBLE, origin) or '0:0'
-  local failures, till = string.match(before, '^(%d+):(.*)$')
-  failures, till = tonumber(failures), tonumber(till)
+  local failures, till = trouble_of(origin)
   local pause = math.min(tonumber(asked), LONGEST_PAUSE)
   -- What had begun before the origin was left alone says nothing new of it, though it may hang on
   -- for longer than that time.
@@ -229,6 +233,12 @@ local function in_trouble(origin, asked, took)
 end
 
 local function well(origin)
+  local failures, till = trouble_of(origin)
+  if till > now and failures < PATIENCE then
+    -- It asked for this pause itself, and is left alone for it however well it is.
+    redis.call('HSET', TROUBLE, origin, '0:' .. exact(till))
+    return
+  end
   if redis.call('HDEL', TROUBLE, origin) == 0 then return end
   -- It had been put off until its time was up, and is well before that.
   local first = first_due(origin)
