@@ -289,6 +289,25 @@ def test_an_event_has_fresh_urls_of_what_its_result_refers_to(
             assert answer.read() == content
 
 
+def test_a_store_that_does_not_answer_is_not_waited_for(server: Any, redis_url: str) -> None:
+    release = threading.Event()
+
+    class Hanging:
+        def presign(self, uri: str) -> str:
+            release.wait(30)
+            return uri
+
+    result = Success(output=reference(new_uri(), 9), task="t", model="m@local")
+    with receiver() as here, running(redis_url, store=Hanging(), timeout=0.3):
+        event = tell(server, here.url, result=result)
+        until(lambda: attempts(server, event))
+        assert not release.is_set()
+        release.set()
+
+    assert state(server, event) == "delivered"
+    assert [posted.body for posted in here.got] == [event.body.encode()]
+
+
 def test_a_receiver_that_does_not_answer_is_not_waited_for(server: Any, redis_url: str) -> None:
     release = threading.Event()
 

@@ -128,11 +128,7 @@ class Courier:
             noted = await self._post(event)
         except Exception as error:  # noqa: BLE001 - its lease lapses, and it is posted again
             log_fault(logger, "an attempt could not be made", error)
-        outlived = self._slots.end(
-            begun,
-            answered=noted is not None and noted.attempt["status"] is not None,
-            well=noted is not None and noted.origin == "well",
-        )
+        outlived = self._slots.end(begun, well=noted is not None and noted.origin == "well")
         if noted is not None:
             # Its origin has been well since it began, unless it asks for a pause.
             if outlived and noted.origin == "trouble" and not noted.pause:

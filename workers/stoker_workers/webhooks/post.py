@@ -99,10 +99,7 @@ class Post:
             keys = []
         if not keys:
             return Answer(error="no_secret")
-        body = event.body
-        if self._store is not None and refers(body):
-            loop = asyncio.get_running_loop()
-            body = await loop.run_in_executor(self._threads, with_links, body, self._store)
+        body = await self._linked(event.body)
         headers = {
             "content-type": "application/json",
             "user-agent": "Stoker (Standard Webhooks 1.0.0)",
@@ -124,6 +121,18 @@ class Post:
             return Answer(status=head.status_code)
         asked = dict(head.headers).get(b"retry-after", b"").decode("latin-1")
         return Answer(status=head.status_code, retry_after=retry_after(asked))
+
+    async def _linked(self, body: bytes) -> bytes:
+        """Add links to an event; none if the store takes too long, as if it were away."""
+        if self._store is None or not refers(body):
+            return body
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await loop.run_in_executor(self._threads, with_links, body, self._store)
+        except TimeoutError:
+            logger.warning("the artifact store does not answer: an event goes without its links")
+            return body
 
 
 def judge(event: Leased, answer: Answer, shown: dict[str, Any]) -> Noted:

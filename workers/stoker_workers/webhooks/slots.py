@@ -1,17 +1,22 @@
 """The slots of a courier: how many posts may be under way, and how many of them to one origin.
 
 A post that hangs must not keep its origin's other events waiting. That it hangs is known from its
-neighbours: others that began after it have been answered. Such a post is *overtaken* and holds none
-of its origin's slots any more, though it still is one of the courier's. An origin that answers
-nobody overtakes nothing, and so never has more posts under way than its slots.
+neighbours: others that began after it have been taken. Such a post is *overtaken* and holds none of
+its origin's slots any more, though it still is one of the courier's. An origin that takes nothing
+overtakes nothing, and so never has more posts under way than its slots.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-# After so many of an origin's slots, answered by posts that began later, a post is overtaken.
+# A post is overtaken when of those that began later as many as this part of its origin's slots were
+# taken.
 _SHARE: Final = 4
+# Overtaken posts hold no slots as long as they are no more than this part of the courier's slots,
+# and an origin's no more than so many for each slot of its own.
+_EXCUSED_SHARE: Final = 4
+_EXCUSED_OF_ONE: Final = 16
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class Slots:
     def __init__(self, most: int, most_of_one: int) -> None:
         self._most = most
         self._enough = max(1, most_of_one // _SHARE)
+        self._excused = most // _EXCUSED_SHARE
+        self._excused_of_one = most_of_one * _EXCUSED_OF_ONE
         self._origins: dict[str, _Origin] = {}
         self._posts = 0
 
@@ -83,13 +90,13 @@ class Slots:
         self._posts += 1
         return post
 
-    def end(self, post: Begun, *, answered: bool, well: bool) -> bool:
+    def end(self, post: Begun, *, well: bool) -> bool:
         """Note that a post has ended.
 
         Args:
             post: The post.
-            answered: Whether there was an answer, whichever.
-            well: Whether it says that the origin is well.
+            well: Whether its answer says that the origin is well. Only then does it overtake
+                others: who turns posts away has no room for more.
 
         Returns:
             Whether the origin has been well to a post that began later: then this one's failure
@@ -102,7 +109,6 @@ class Slots:
         stale = post.number < found.well
         if well:
             found.well = max(found.well, post.number)
-        if answered:
             self._overtake(found, post.number)
         if not found.posts():
             del self._origins[post.origin]
@@ -111,13 +117,14 @@ class Slots:
     def busy(self) -> Iterator[Busy]:
         """Give what each origin has under way.
 
-        Overtaken posts hold slots after all when they are more than half of what is free: so they
+        Overtaken posts that are too many, of all origins or of one, hold slots after all: so they
         leave room for others', however many origins there are whose posts hang.
         """
-        excused = max(0, self.free) // 2
+        over = sum(len(each.overtaken) for each in self._origins.values()) - self._excused
         for name, found in self._origins.items():
-            slots = len(found.holding) + max(0, len(found.overtaken) - excused)
-            yield Busy(name, found.posts(), slots)
+            overtaken = len(found.overtaken)
+            held = max(0, min(overtaken, over), overtaken - self._excused_of_one)
+            yield Busy(name, found.posts(), len(found.holding) + held)
 
     def _overtake(self, found: _Origin, number: int) -> None:
         for earlier in list(found.holding):
