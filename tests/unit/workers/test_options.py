@@ -12,6 +12,7 @@ import transformers
 
 from stoker_config.models_file import Loading, ModelEntry, read_models_file
 from stoker_tasks.errors import InvalidInput, ModelLoadFailed, UnknownModel
+from stoker_tasks.job import Job
 from stoker_tasks.wire import make_job
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.progress import Course, Progress
@@ -20,6 +21,7 @@ from stoker_workers.models.catalog import load, load_in_steps
 from stoker_workers.models.device import find_device
 from stoker_workers.models.extensions import extended
 from stoker_workers.models.weights import expected_memory, taken_memory
+from tests.doubles.model import FakeModel
 from tests.parity.batched import differences, pipeline_alone, run_batched
 from tests.tiny import gguf_file
 from tests.tiny.fixture import TinyModel
@@ -347,6 +349,16 @@ def test_pre_and_postprocessing_of_another_package(tiny: TinyModel) -> None:
     assert model.name == plain.name
     wanted = [{**each, "score": round(each["score"], 1), "of": TEXT} for each in classify(plain)]
     assert classify(model, TEXT.upper()) == wanted
+
+
+@pytest.mark.usefixtures("package")
+def test_a_job_is_as_slow_as_what_its_task_is_to_see() -> None:
+    class Loud(FakeModel):
+        def is_slow(self, job: Job) -> bool:
+            return str(job.inputs).isupper()
+
+    model = extended(Loud(), Loading(preprocess="lower"))
+    assert not model.is_slow(make_job(CLASSIFY, {"inputs": TEXT.upper()}))
 
 
 @pytest.mark.usefixtures("package")

@@ -137,3 +137,40 @@ def test_a_job_does_not_wait_for_itself_where_its_model_is_to_leave(
     assert flow.stop(10)
     assert loads == ["a", "b"]
     assert all(isinstance(each, Success) for each in told.outcomes.values())
+
+
+def test_slow_jobs_that_wait_for_their_turn_hold_up_no_other_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shelf, "TURN", 0.0)
+    loads: list[str] = []
+    there = threading.Event()
+
+    class Reader(FakeModel):
+        def is_slow(self, job: Any) -> bool:
+            return "page" in job.inputs
+
+        def preprocess(self, job: Any, media: Mapping[str, bytes]) -> Prepared:
+            assert not self.is_slow(job) or there.wait(30)
+            return super().preprocess(job, media)
+
+    def load(key: ModelKey, progress: Progress) -> Course:
+        yield 60
+        loads.append(key.model)
+        progress.took(60)
+        return Reader(key.model)
+
+    warm, told = WarmModels(load, 9, memory=100), Told()
+    flow = Flow(ServedModels(warm.get), payloads(), told, lambda _: Budget(tokens=64))
+    flow.start()
+    for at in range(8):
+        flow.accept(job("a", f"page {at}"))
+    until(lambda: loads == ["a"])
+    flow.accept(job("b", "quick"))
+    until(lambda: any(state.state == "leaving" for state in warm.states()))
+    there.set()
+    until(lambda: len(told.outcomes) == 9, 30)
+
+    assert flow.stop(10)
+    assert loads == ["a", "b", "a"]
+    assert all(isinstance(each, Success) for each in told.outcomes.values())

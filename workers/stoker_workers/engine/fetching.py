@@ -78,6 +78,15 @@ class Fetching:
             self._changed.notify()
         return future
 
+    def take_back(self, future: "Future[Any]") -> bool:
+        """Fetch nothing for a job after all; False if that has begun: it comes to its end."""
+        with self._changed:
+            for at, (_, waiting) in enumerate(self._waiting):
+                if waiting is future:
+                    del self._waiting[at]
+                    return True
+        return False
+
     def release(self) -> None:
         """Make room for the next job: one that was fetched for holds nothing of it any longer."""
         with self._changed:

@@ -7,6 +7,7 @@ preprocessed here, a few at a time, so that no other waits for them.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -15,7 +16,7 @@ from stoker_workers.engine.delivery import Outlet, Work
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.fetching import Errand, Fetching
 from stoker_workers.engine.inputs import STORE
-from stoker_workers.engine.model import Output, Prepared
+from stoker_workers.engine.model import ModelKey, Output, Prepared, WarmModel
 from stoker_workers.engine.payloads import Payloads
 
 logger = logging.getLogger(__name__)
@@ -52,12 +53,21 @@ class Gathering:
     """Two handfuls of threads: one that fetches, and one for slow jobs.
 
     Args:
+        model_of: Gives a model, loading it first if it is not warm.
         payloads: Reads inputs, and finds the answers of earlier jobs.
         outlet: Knows which jobs were canceled.
-        back: Takes a job whose errand is done; what came of it is in its `fetching`.
+        back: Takes a job whose errand is done; what came of it is in its `fetching`. If it has
+            none, the job has to ask for its model anew.
     """
 
-    def __init__(self, payloads: Payloads, outlet: Outlet, back: Callable[[Work], None]) -> None:
+    def __init__(
+        self,
+        model_of: "Callable[[ModelKey], Future[WarmModel]]",
+        payloads: Payloads,
+        outlet: Outlet,
+        back: Callable[[Work], None],
+    ) -> None:
+        self._model_of = model_of
         self._inputs = payloads.inputs
         self._cached = payloads.cached
         self._outlet = outlet
@@ -65,6 +75,8 @@ class Gathering:
         self._fetching = Fetching(wide={STORE: _OF_STORE})
         # One at a time of each host: it may be slow.
         self._slow = Fetching("slow", threads=_SLOW, a_place=1, wide={STORE: _SLOW})
+        # The slow jobs that wait for their turn or have it, the oldest first, and since when.
+        self._queue: dict[Work, float] = {}
 
     def read(self, work: Work, uris: Sequence[str]) -> None:
         """Read what is beside a job's message."""
@@ -80,13 +92,19 @@ class Gathering:
             return False
         fetching = self._slow if work.slow else self._fetching
         self._begin(work, Errand(place or STORE, partial(self._gather, work)), fetching)
+        if work.slow:
+            self._queue[work] = time.monotonic()
         return True
 
     def let_go(self, work: Work) -> None:
         """Note that a job holds nothing any more of what was got for it."""
         if work.fetching is not None:
             work.fetching = None
-            (self._slow if work.slow else self._fetching).release()
+            if self._queue.pop(work, None) is None:
+                self._fetching.release()
+            else:
+                self._slow.release()
+                self._free_models()
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -100,6 +118,24 @@ class Gathering:
             Whether none is being preprocessed any more.
         """
         return self._slow.join(timeout)
+
+    def _free_models(self) -> None:
+        """Have slow jobs that wait ask anew for a model that is leaving: else it stays for long.
+
+        The oldest keep theirs, since their turn is next.
+        """
+        waiting = list(self._queue)[_SLOW:]
+        leaving = {
+            key
+            for key in {work.key for work in waiting}
+            if key is not None and not self._model_of(key).done()
+        }
+        for work in waiting:
+            future = work.fetching
+            if work.key in leaving and future is not None and self._slow.take_back(future):
+                work.fetch_s += time.monotonic() - self._queue.pop(work)
+                work.model = work.fetching = None
+                self._back(work)
 
     def _begin(self, work: Work, errand: Errand, fetching: Fetching) -> None:
         began = time.monotonic()

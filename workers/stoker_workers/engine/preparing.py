@@ -55,7 +55,7 @@ class Preparing:
         self._inputs = payloads.inputs
         self._retention = payloads.outputs.retention
         self._outlet = outlet
-        self._gathering = Gathering(payloads, outlet, line.inbox.put)
+        self._gathering = Gathering(models.get, payloads, outlet, line.inbox.put)
         self._hand: Work | None = None
 
     def next(self) -> bool:

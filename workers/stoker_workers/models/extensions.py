@@ -89,11 +89,10 @@ class _Extended:
         return self._model.name
 
     def is_slow(self, job: Job) -> bool:
-        return self._model.is_slow(job)
+        return self._model.is_slow(self._cleaned(job))
 
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
-        if self._before is not None:
-            job = self._before(job)
+        job = self._cleaned(job)
         prepared = self._model.preprocess(job, media)
         return replace(prepared, state=_State(job, prepared))
 
@@ -111,6 +110,9 @@ class _Extended:
         if self._after is None:
             return output
         return replace(output, value=self._after(seen.job, output.value))
+
+    def _cleaned(self, job: Job) -> Job:
+        return job if self._before is None else self._before(job)
 
 
 def _find(group: str, name: str) -> Any:
