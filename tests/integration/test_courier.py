@@ -323,6 +323,27 @@ def test_a_receiver_that_does_not_answer_is_not_waited_for(server: Any, redis_ur
     assert attempts(server, event)[0]["error"] == "timeout"
 
 
+def test_a_name_that_could_not_be_looked_up_in_time_says_nothing_of_its_host(
+    server: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def hang(host: str, port: int) -> list[str]:
+        release.wait(30)
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr("stoker_workers.outside.lookups.MOST_LOOKUPS", 1)
+    monkeypatch.setattr("stoker_workers.outside.addresses.system_addresses", hang)
+    with running(redis_url, timeout=0.5):
+        events = [tell(server, f"http://{name}.test/", name) for name in ("one", "other")]
+        until(lambda: all(attempts(server, event) for event in events))
+        release.set()
+
+    errors = {attempts(server, event)[0]["error"]: event.origin for event in events}
+    assert errors.keys() == {"timeout", "internal"}
+    assert server.hkeys(keys.TROUBLE) == [errors["timeout"]]
+
+
 def test_a_slow_receiver_has_few_slots_and_delays_nobody(server: Any, redis_url: str) -> None:
     release = threading.Event()
     at_once, most = 0, 0

@@ -25,7 +25,10 @@ class WebServer:
 
 @contextmanager
 def serving(
-    answer: Answer, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    answer: Answer,
+    address: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
+    port: int = 0,
 ) -> Iterator[WebServer]:
     """Run a web server until the context ends.
 
@@ -33,6 +36,7 @@ def serving(
         answer: Answers each request, whatever its method.
         address: Where it listens.
         tls: Its certificate, if it speaks TLS.
+        port: Where it listens; any that is free if 0.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,7 +57,7 @@ def serving(
             # A client that hangs up in the middle is what some tests are about.
             pass
 
-    with Server((address, 0), Handler) as server:
+    with Server((address, port), Handler) as server:
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         running = WebServer(server.server_address[1])

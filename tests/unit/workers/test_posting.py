@@ -1,6 +1,7 @@
 """Posts go to the address that was checked, over connections that are kept, and end in time."""
 
 import asyncio
+import socket
 import ssl
 import threading
 import time
@@ -14,6 +15,7 @@ import trustme
 
 from stoker_workers.outside.addresses import Guard, Refused, Unresolved
 from stoker_workers.outside.exchange import Broken
+from stoker_workers.outside.lookups import Unasked
 from stoker_workers.outside.posting import Poster
 from tests.support.http_server import give, serving
 
@@ -113,6 +115,34 @@ def test_what_a_kept_connection_did_not_take_is_sent_over_a_new_one() -> None:
         url = f"http://hook.test:{server.port}/"
         assert with_poster(use, here("hook.test")) == [200, 200]
         assert len(server.paths) == 2
+
+
+def test_an_address_that_takes_no_connection_in_time_is_passed_over() -> None:
+    with serving(lambda request: give(request, 200)) as server, socket.socket() as full:
+        # Its queue is full: what else would connect to it is not even refused.
+        full.bind(("127.0.0.2", server.port))
+        full.listen(0)
+        queued = [socket.socket() for _ in range(4)]
+        for each in queued:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.2", server.port))
+        guard = Guard(("127.0.0.0/8",), lambda host, port: ["127.0.0.2", "127.0.0.1"])
+
+        assert post(guard, f"http://two.test:{server.port}/", seconds=2.0) == 200
+        for each in queued:
+            each.close()
+
+
+def test_an_address_that_speaks_no_tls_is_passed_over() -> None:
+    authority, trusting = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(trusting)
+    guard = Guard(("127.0.0.0/8",), lambda host, port: ["127.0.0.2", "127.0.0.1"])
+
+    with (
+        serving(lambda request: give(request, 200), tls=certified(authority, "two.test")) as server,
+        serving(lambda request: give(request, 200), "127.0.0.2", port=server.port),
+    ):
+        assert post(guard, f"https://two.test:{server.port}/", tls=trusting) == 200
 
 
 @pytest.mark.parametrize("given_up", [False, True])
@@ -236,6 +266,41 @@ def test_a_name_is_looked_up_once_for_all_who_wait_and_nobody_waits_for_ever() -
         guard = Guard(("slow.test", "127.0.0.1"), slowly)
         assert with_poster(use, guard) == [200] * 5
     assert asked == ["slow.test"]
+
+
+def test_names_that_do_not_answer_keep_none_waiting_once_their_posts_are_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stoker_workers.outside.lookups.MOST_LOOKUPS", 1)
+    asked, release = [], threading.Event()
+
+    def resolve(host: str, port: int) -> list[str]:
+        asked.append(host)
+        if host == "0.dead.test":
+            release.wait(SECONDS)
+        return ["127.0.0.1"]
+
+    async def use(poster: Poster) -> None:
+        async def posted(host: str, seconds: float = SECONDS) -> int:
+            url = f"http://{host}:{server.port}/"
+            return (await poster.post(url, {}, b"x", seconds)).status_code
+
+        assert await posted("known.test") == 200
+        dead = [posted(f"{at}.dead.test", 0.2) for at in range(4)]
+        first, *others = await asyncio.gather(*dead, return_exceptions=True)
+        assert type(first) is TimeoutError
+        assert [type(each) for each in others] == [Unasked] * 3
+
+        # While the only thread waits, who is known is still posted to.
+        assert await posted("known.test") == 200
+        late = asyncio.create_task(posted("late.test"))
+        await asyncio.sleep(0)
+        release.set()
+        assert await late == 200
+
+    with serving(lambda request: give(request, 200)) as server:
+        with_poster(use, Guard(("127.0.0.1",), resolve))
+    assert asked == ["known.test", "0.dead.test", "late.test"]
 
 
 def test_a_redirect_is_an_answer() -> None:

@@ -8,11 +8,9 @@ thousand posts under way, most of which wait for a host that does not answer.
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import ip_address
 from typing import Final
 
 import h11
@@ -20,14 +18,15 @@ import httpx2
 
 from stoker_workers.outside.addresses import Address, Guard, Refused, Unresolved
 from stoker_workers.outside.exchange import Broken, Exchange
+from stoker_workers.outside.lookups import Lookups
 
 # Connections that no post waits for: for how long each is kept, and how many of them.
 _IDLE_SECONDS: Final = 15.0
 MOST_IDLE: Final = 128
 # After so long a connection is not used again, so that a name's new address is followed.
 _OLDEST_SECONDS: Final = 300.0
-# How many names are looked up at once. A host's is looked up once for all who ask meanwhile.
-_LOOKUPS: Final = 64
+# For how long one of a host's addresses is tried while there is another one to be tried.
+_ADDRESS_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,8 @@ class Poster:
     """
 
     def __init__(self, guard: Guard, tls: ssl.SSLContext | None = None) -> None:
-        self._guard = guard
         self._given_tls = tls
-        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="stoker-lookup")
-        self._lookups: dict[tuple[str, int], asyncio.Future[list[Address]]] = {}
+        self._lookups = Lookups(guard)
         # All that are open, with where each leads to and since when; and those that are free.
         self._open: dict[Exchange, tuple[_Place, float]] = {}
         self._free: dict[_Place, dict[Exchange, None]] = {}
@@ -79,7 +76,7 @@ class Poster:
             Refused: The host is none to which a worker is sent, or the scheme is another one.
             Unresolved: The host has no address.
             httpx2.InvalidURL: This is no URL.
-            TimeoutError: It took too long.
+            TimeoutError: It took too long; `Unasked` if that was not the host's doing.
             OSError: The host could not be reached, or broke off; an `ssl.SSLError` of it if no
                 secure connection came about.
         """
@@ -94,21 +91,25 @@ class Poster:
             **headers,
         }
         request = h11.Request(method="POST", target=target.raw_path, headers=list(head.items()))
-        async with asyncio.timeout(seconds):
-            kept = self._kept(place)
-            if kept is not None:
-                try:
+        deadline = asyncio.get_running_loop().time() + seconds
+        kept = self._kept(place)
+        if kept is not None:
+            try:
+                async with asyncio.timeout_at(deadline):
                     return await self._ask(kept, request, body)
-                except Broken as error:
-                    if not error.silent:
-                        raise
-            return await self._ask(await self._connect(place), request, body)
+            except Broken as error:
+                if not error.silent:
+                    raise
+        addresses = await self._lookups.addresses(host, place.port, deadline)
+        async with asyncio.timeout_at(deadline):
+            made = await self._connect(place, addresses, deadline)
+            return await self._ask(made, request, body)
 
     async def close(self) -> None:
         """Close all connections."""
         for each in list(self._open):
             each.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._lookups.close()
         # The transports tell of it in the loop's next round.
         await asyncio.sleep(0)
 
@@ -130,49 +131,33 @@ class Poster:
         context.set_alpn_protocols(["http/1.1"])
         return context
 
-    async def _connect(self, place: _Place) -> Exchange:
-        """Connect to the first of a host's addresses that takes the connection."""
-        loop = asyncio.get_running_loop()
+    async def _connect(
+        self, place: _Place, addresses: Sequence[Address], deadline: float
+    ) -> Exchange:
+        """Connect to the first of a host's addresses that takes the connection in its time."""
         failure: OSError | None = None
-        for address in await self._addresses(place.host, place.port):
+        for at, address in enumerate(addresses, 1):
+            left = deadline - asyncio.get_running_loop().time()
+            seconds = min(_ADDRESS_SECONDS, left / len(addresses))
             try:
-                connected = await _connected(address, place.port)
+                async with asyncio.timeout(seconds if at < len(addresses) else None):
+                    return await self._connect_to(address, place)
             except OSError as error:
                 failure = error
-                continue
-            secure = place.scheme == "https"
-            _, made = await loop.create_connection(
-                lambda: Exchange(self._is_free, self._is_gone),
-                sock=connected,
-                ssl=self._tls if secure else None,
-                server_hostname=place.host if secure else None,
-            )
-            if not made.closed:
-                self._open[made] = place, loop.time()
-            return made
         raise failure or Unresolved(f"the host {place.host[:200]} has no address")
 
-    async def _addresses(self, host: str, port: int) -> list[Address]:
-        try:
-            ip_address(host)
-        except ValueError:
-            pass
-        else:
-            return self._guard.addresses(host, port)  # nobody has to be asked
-        key = host, port
-        lookup = self._lookups.get(key)
-        if lookup is None:
-            loop = asyncio.get_running_loop()
-            lookup = loop.run_in_executor(self._threads, self._guard.addresses, host, port)
-            self._lookups[key] = lookup
-            lookup.add_done_callback(lambda done: self._looked_up(key, done))
-        # Who gives up takes nothing from the others who wait for it.
-        return await asyncio.shield(lookup)
-
-    def _looked_up(self, key: tuple[str, int], done: "asyncio.Future[list[Address]]") -> None:
-        del self._lookups[key]
-        if not done.cancelled():
-            done.exception()  # it may be that nobody waits for it any more
+    async def _connect_to(self, address: Address, place: _Place) -> Exchange:
+        loop = asyncio.get_running_loop()
+        secure = place.scheme == "https"
+        _, made = await loop.create_connection(
+            lambda: Exchange(self._is_free, self._is_gone),
+            sock=await _connected(address, place.port),
+            ssl=self._tls if secure else None,
+            server_hostname=place.host if secure else None,
+        )
+        if not made.closed:
+            self._open[made] = place, loop.time()
+        return made
 
     def _kept(self, place: _Place) -> Exchange | None:
         """Take a free connection to a place, the one that was used last."""

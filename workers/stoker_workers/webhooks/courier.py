@@ -19,6 +19,7 @@ from stoker_config.settings import Settings
 from stoker_config.stores import open_store
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.outside.addresses import Guard
+from stoker_workers.outside.lookups import MOST_LOOKUPS
 from stoker_workers.outside.posting import MOST_IDLE, Poster
 from stoker_workers.webhooks.due import DueEvents, Leased, Noted
 from stoker_workers.webhooks.post import Post
@@ -36,7 +37,7 @@ _AT_ONCE: Final = 100
 # How often it tries to note what has ended before it ends itself.
 _LAST_TRIES: Final = 5
 # Files that are open beside the connections to receivers: Redis, logs, names that are looked up.
-_FILES: Final = 128
+_FILES: Final = 64 + MOST_LOOKUPS
 
 
 class Courier:

@@ -16,6 +16,7 @@ from stoker_config.secrets import Secrets, SecretsError
 from stoker_tasks import signature
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.outside.addresses import Refused, Unresolved
+from stoker_workers.outside.lookups import Unasked
 from stoker_workers.outside.posting import Poster
 from stoker_workers.webhooks.due import Leased, Noted
 from stoker_workers.webhooks.links import refers, with_links
@@ -111,6 +112,9 @@ class Post:
             return Answer(error="not_allowed")
         except (Unresolved, httpx2.InvalidURL):  # 999.1.1.1, say, is no host's name either
             return Answer(error="unresolved")
+        except Unasked:
+            logger.warning("too many hosts' names wait to be looked up: some could not be in time")
+            return Answer(error="internal")
         except TimeoutError:
             return Answer(error="timeout")
         except ssl.SSLError:
