@@ -117,7 +117,10 @@ def test_what_a_kept_connection_did_not_take_is_sent_over_a_new_one() -> None:
         assert len(server.paths) == 2
 
 
-def test_an_address_that_takes_no_connection_in_time_is_passed_over() -> None:
+def test_an_address_that_takes_no_connection_in_time_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stoker_workers.outside.posting._ADDRESS_SECONDS", 0.3)
     with serving(lambda request: give(request, 200)) as server, socket.socket() as full:
         # Its queue is full: what else would connect to it is not even refused.
         full.bind(("127.0.0.2", server.port))
@@ -128,7 +131,7 @@ def test_an_address_that_takes_no_connection_in_time_is_passed_over() -> None:
             each.connect_ex(("127.0.0.2", server.port))
         guard = Guard(("127.0.0.0/8",), lambda host, port: ["127.0.0.2", "127.0.0.1"])
 
-        assert post(guard, f"http://two.test:{server.port}/", seconds=2.0) == 200
+        assert post(guard, f"http://two.test:{server.port}/") == 200
         for each in queued:
             each.close()
 
@@ -286,7 +289,7 @@ def test_names_that_do_not_answer_keep_none_waiting_once_their_posts_are_given_u
             return (await poster.post(url, {}, b"x", seconds)).status_code
 
         assert await posted("known.test") == 200
-        dead = [posted(f"{at}.dead.test", 0.2) for at in range(4)]
+        dead = [posted(f"{at}.dead.test", 0.5) for at in range(4)]
         first, *others = await asyncio.gather(*dead, return_exceptions=True)
         assert type(first) is TimeoutError
         assert [type(each) for each in others] == [Unasked] * 3
