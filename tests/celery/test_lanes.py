@@ -69,8 +69,10 @@ class Lane:
         return self.app.signature(name, args=args, queue=QUEUE, task_id=task_id, **options)
 
     def ended(self, ids: Sequence[str]) -> None:
-        """Wait until jobs have ended, and their worker has told so."""
+        """Wait until jobs have ended, and their worker has told so and acknowledged them."""
         until(lambda: set(ids) <= {each["uuid"] for each in self._ends()}, SECONDS)
+        # Where no result is stored, the acknowledgement comes a moment after the event.
+        until(lambda: not self.server.exists(keys.HELD_MESSAGES, keys.HELD), SECONDS)
 
     def told(self) -> dict[str, Any]:
         """Take all that can be seen of the jobs since the last call, and forget it."""
