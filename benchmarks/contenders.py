@@ -73,7 +73,7 @@ def contenders(bench: Bench, options: Options, model: str, offline: Offline) -> 
             name="plain Celery",
             grid=Grid(
                 name="prefetch",
-                values=(1,) if options.quick else (1, 4, 16),
+                values=(1,) if options.quick else (1, 4, 16, 64),
                 least="a worker takes one message at least",
                 most=edge,
             ),

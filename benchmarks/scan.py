@@ -1,6 +1,6 @@
 """The search for a system's best setting over a published grid."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
@@ -68,12 +68,19 @@ def scan(grid: Grid, measure: Callable[[float], float], rounds: int, system: str
             tried[value].append(measure(value))
     found = judge(grid, tried, system)
     if found.problem:
-        # Where nearly all values are as good, one of the two edges is often the best by chance.
-        for _ in range(_AGAIN):
-            for value in (*grid.values[:2], *grid.values[-2:]):
-                tried[value].append(measure(value))
+        for value in once_more(grid):
+            tried[value].append(measure(value))
         found = judge(grid, tried, system)
     return found
+
+
+def once_more(grid: Grid) -> Iterator[float]:
+    """Give what is tried again if the best value lies on an edge.
+
+    Where nearly all values are as good, one of the two edges is often the best by chance.
+    """
+    for _ in range(_AGAIN):
+        yield from dict.fromkeys((*grid.values[:2], *grid.values[-2:]))
 
 
 def judge(grid: Grid, tried: dict[float, list[float]], system: str) -> Best:

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from benchmarks.offline_process import offline
 from benchmarks.options import Options
 from benchmarks.picture import RATIO
 from benchmarks.report import Report, Row, losing
-from benchmarks.scan import Best, judge
+from benchmarks.scan import Best, Grid, judge, once_more
 from benchmarks.services import Answer, Bench
 from stoker.demo.models import embedding_model
 from stoker.local.errors import NotReady, ProcessDied
@@ -82,24 +82,45 @@ class _Found:
 def _scan_all(
     systems: Sequence[Contender], cases: Sequence[Mix], options: Options, found: _Found
 ) -> dict[tuple[int, str], Best]:
-    """Scan each system's grid once for all mixes, since starting a system takes long."""
+    """Find each system's best setting for each mix."""
     best: dict[tuple[int, str], Best] = {}
     for at, system in enumerate(systems):
         if system.grid is None or system.why_not:
             continue
-        tried: dict[str, dict[float, list[float]]] = {
-            mix.name: {value: [] for value in system.grid.values} for mix in cases
-        }
         # Of one value nothing is to be found out.
-        for _ in range(options.scan_rounds if len(system.grid.values) > 1 else 0):
-            for value in system.grid.values:
-                _say(f"texts: scan, {system.name}, {system.words(value)}")
-                for mix, rate, _ in _run(system, value, cases, options.scan_texts, found, at):
-                    tried[mix.name][value].append(rate)
+        if len(system.grid.values) > 1:
+            for mix, one in _scan(system, system.grid, cases, options, found, at).items():
+                best[at, mix] = one
+    return best
+
+
+def _scan(
+    system: Contender,
+    grid: Grid,
+    cases: Sequence[Mix],
+    options: Options,
+    found: _Found,
+    at: int,
+) -> dict[str, Best]:
+    """Scan a system's grid once for all mixes, since starting it takes long."""
+    tried: dict[str, dict[float, list[float]]] = {
+        mix.name: {value: [] for value in grid.values} for mix in cases
+    }
+
+    def judged_by(values: Iterable[float]) -> dict[str, Best]:
+        for value in values:
+            _say(f"texts: scan, {system.name}, {system.words(value)}")
+            for mix, rate, _ in _run(system, value, cases, options.scan_texts, found, at):
+                tried[mix.name][value].append(rate)
         if at in found.reasons:
-            continue
-        for mix in cases if len(system.grid.values) > 1 else ():
-            best[at, mix.name] = judge(system.grid, tried[mix.name], f"{system.name}, {mix.name},")
+            return {}
+        return {
+            name: judge(grid, rates, f"{system.name}, {name},") for name, rates in tried.items()
+        }
+
+    best = judged_by(options.scan_rounds * grid.values)
+    if any(each.problem for each in best.values()):
+        best = judged_by(once_more(grid))
     return best
 
 

@@ -59,6 +59,18 @@ def test_a_claim_takes_in_order_of_arrival_and_registers_what_it_takes(server: A
     assert (message["body"], exchange, queue) == ("m1", "", "q")
 
 
+def test_what_is_claimed_takes_memory_once(server: Any) -> None:
+    def taken() -> int:
+        return sum(server.memory_usage(key, samples=0) or 0 for key in ("q", "index", "table"))
+
+    fill(server, "q", 20, "m" * 100_000)
+    waiting = taken()
+    claim(server, 20)
+
+    assert waiting > 20 * 100_000
+    assert taken() < 1.1 * waiting
+
+
 def test_an_empty_claim_writes_nothing(server: Any) -> None:
     assert claim(server, 10) == []
     assert server.keys("*") == []
