@@ -1,0 +1,57 @@
+"""The bench looks for a best setting: on an edge of the grid it counts where the curve is flat."""
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.scan import Grid, judge, once_more, scan
+
+GRID = Grid(name="batch", values=(1, 2, 4, 8))
+
+
+def rates(*found: float) -> dict[float, list[float]]:
+    return {value: [rate] for value, rate in zip(GRID.values, found, strict=True)}
+
+
+def measured(*rounds: dict[float, float]) -> tuple[Callable[[float], float], list[float]]:
+    """Give what measures each value, round by round, and which values it was asked for."""
+    asked: list[float] = []
+    left: dict[float, Iterator[float]] = {
+        value: iter([each[value] for each in rounds if value in each]) for value in GRID.values
+    }
+
+    def measure(value: float) -> float:
+        asked.append(value)
+        return next(left[value])
+
+    return measure, asked
+
+
+def test_a_best_value_within_the_grid_is_the_best() -> None:
+    best = judge(GRID, rates(1, 2, 9, 2), "a peer")
+
+    assert (best.value, best.problem, best.remark) == (4, "", "")
+
+
+def test_a_best_value_on_the_edge_proves_nothing_unless_the_curve_is_flat_or_ends_there() -> None:
+    ended = Grid(name="batch", values=GRID.values, most="the device holds no more")
+
+    assert "try larger values" in judge(GRID, rates(1, 2, 4, 9), "a peer").problem
+    assert "try smaller values" in judge(GRID, rates(9, 4, 2, 1), "a peer").problem
+    assert "as good but for noise" in judge(GRID, rates(1, 2, 9, 9.1), "a peer").remark
+    assert "the device holds no more" in judge(ended, rates(1, 2, 4, 9), "a peer").remark
+
+
+def test_an_edge_that_was_best_by_chance_is_tried_twice_more() -> None:
+    first = {1: 1.0, 2: 2.0, 4: 8.0, 8: 9.0}
+    again = {1: 1.0, 2: 2.0, 4: 8.0, 8: 8.1}
+    measure, asked = measured(first, again, again)
+
+    best = scan(GRID, measure, 1, "a peer")
+
+    assert asked == [1, 2, 4, 8] * 3
+    assert (best.value, best.problem) == (8, "")
+    assert best.tried[8] == [9.0, 8.1, 8.1]
+
+
+def test_of_a_long_grid_only_both_ends_are_tried_again() -> None:
+    assert list(once_more(Grid(name="batch", values=(1, 2, 4, 8, 16)))) == [1, 2, 8, 16] * 2
+    assert list(once_more(Grid(name="batch", values=(1, 2, 4)))) == [1, 2, 4] * 2
