@@ -1,6 +1,6 @@
 """The bench looks for a best setting: on an edge of the grid it counts where the curve is flat."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from benchmarks.scan import Grid, judge, once_more, scan
 
@@ -11,7 +11,7 @@ def rates(*found: float) -> dict[float, list[float]]:
     return {value: [rate] for value, rate in zip(GRID.values, found, strict=True)}
 
 
-def measured(*rounds: dict[float, float]) -> tuple[Callable[[float], float], list[float]]:
+def measured(*rounds: Mapping[float, float]) -> tuple[Callable[[float], float], list[float]]:
     """Give what measures each value, round by round, and which values it was asked for."""
     asked: list[float] = []
     left: dict[float, Iterator[float]] = {
@@ -41,8 +41,8 @@ def test_a_best_value_on_the_edge_proves_nothing_unless_the_curve_is_flat_or_end
 
 
 def test_an_edge_that_was_best_by_chance_is_tried_twice_more() -> None:
-    first = {1: 1.0, 2: 2.0, 4: 8.0, 8: 9.0}
-    again = {1: 1.0, 2: 2.0, 4: 8.0, 8: 8.1}
+    first: dict[float, float] = {1: 1.0, 2: 2.0, 4: 8.0, 8: 9.0}
+    again: dict[float, float] = {1: 1.0, 2: 2.0, 4: 8.0, 8: 8.1}
     measure, asked = measured(first, again, again)
 
     best = scan(GRID, measure, 1, "a peer")
