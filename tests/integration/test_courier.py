@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -371,17 +372,19 @@ def test_a_slow_receiver_has_few_slots_and_delays_nobody(server: Any, redis_url:
     assert most == 4
 
 
+def hang(release: threading.Event, posted: Posted) -> Reply:
+    """Answer what names a job that hangs only when it is released."""
+    if json.loads(posted.body)["data"]["id"].startswith("hangs"):
+        release.wait(60)
+    return Reply()
+
+
 def test_posts_that_hang_keep_no_other_event_of_their_host_waiting(
     server: Any, redis_url: str
 ) -> None:
     release = threading.Event()
 
-    def answer(posted: Posted) -> Reply:
-        if json.loads(posted.body)["data"]["id"].startswith("hangs"):
-            release.wait(60)
-        return Reply()
-
-    with receiver(answer) as here, running(redis_url, timeout=30, slots=64):
+    with receiver(partial(hang, release)) as here, running(redis_url, timeout=30, slots=64):
         # Four slots, and every second post hangs.
         told = [(tell(server, here.url, f"{name} {at}"), name) for at in range(16) for name in MIX]
         quick = [event for event, name in told if name == "quick"]
@@ -398,12 +401,7 @@ def test_time_outs_of_a_host_that_answers_others_do_not_have_it_left_alone(
 ) -> None:
     release = threading.Event()
 
-    def answer(posted: Posted) -> Reply:
-        if json.loads(posted.body)["data"]["id"].startswith("hangs"):
-            release.wait(60)
-        return Reply()
-
-    with receiver(answer) as here, running(redis_url, timeout=3.0, slots=64):
+    with receiver(partial(hang, release)) as here, running(redis_url, timeout=3.0, slots=64):
         told = [(tell(server, here.url, f"{name} {at}"), name) for at in range(12) for name in MIX]
         hanging = [event for event, name in told if name == "hangs"]
         until(lambda: all(attempts(server, event) for event, _ in told))
