@@ -1,5 +1,6 @@
 """One run, from an empty server to a verdict."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ _LOOK: Final = 0.2
 _READ: Final = 500
 # With nothing queued and nothing held for so long, what is not done will never be.
 _IDLE: Final = 3.0
+# With all jobs done, no forward pass lasts longer than this.
+_CALM: Final = 1.5
 
 Say = Callable[[str], None]
 
@@ -80,11 +83,13 @@ def _run(plan: Plan, say: Say, home: Path, quiet: Mapping[str, Sequence[float]])
         fleet.stop()
         results = _results(client, load.sent)
         left = _left(client)
+        for words in left:
+            say(f"left over: {words}")
     return judge(
         sent=load.sent,
         unsure=load.unsure,
         results=results,
-        left=left,
+        left=len(left),
         written=read_written(home),
         runs=read_runs(home / "runs"),
         struck=struck,
@@ -94,17 +99,21 @@ def _run(plan: Plan, say: Say, home: Path, quiet: Mapping[str, Sequence[float]])
 
 
 def _settle(client: Any, ids: Sequence[str], fleet: Fleet, seconds: float) -> None:
-    """Wait until all jobs are done, or until nothing is left that could be done."""
+    """Wait until nothing is left that could be done, and no worker does anything any more.
+
+    That all jobs are done is not enough: a worker that was cut off wakes up late, and what it still
+    has at hand, others have run. It may send a chain's next link once more.
+    """
     deadline = time.monotonic() + seconds
     busy_at = time.monotonic()
     waiting = list(ids)
-    # Also what nobody counts, such as a job whose producer was never told that it is taken.
-    while (waiting or _left(client)) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
         fleet.tend()
         waiting = [job_id for job_id in waiting if not client.exists(keys.result(job_id))]
         if _left(client) or not all(slot.settled for slot in fleet.slots):
             busy_at = time.monotonic()
-        elif time.monotonic() - busy_at > _IDLE:
+        # Also what nobody counts, such as a job whose producer was never told that it is taken.
+        elif time.monotonic() - busy_at > (_IDLE if waiting else _CALM):
             return
         time.sleep(_LOOK)
 
@@ -121,13 +130,25 @@ def _results(client: Any, sent: Sequence[Sent]) -> dict[str, bytes]:
     return found
 
 
-def _left(client: Any) -> int:
-    """Count the messages that wait in a queue or are held."""
+def _left(client: Any) -> list[str]:
+    """List the messages that wait in a queue or are held: where each is, and its job."""
     try:
-        waiting = sum(
-            int(client.llen(keys.queue("stoker", step, keys.PRIORITY_STEPS)))
-            for step in keys.PRIORITY_STEPS
-        )
-        return waiting + int(client.hlen("unacked"))
+        waiting = [
+            (f"in {name}", text)
+            for name in (
+                keys.queue("stoker", step, keys.PRIORITY_STEPS) for step in keys.PRIORITY_STEPS
+            )
+            for text in client.lrange(name, 0, -1)
+        ]
+        held = [
+            (f"held as {tag.decode()}", json.loads(text)[0])
+            for tag, text in client.hgetall("unacked").items()
+        ]
     except redis.RedisError:
-        return 1
+        return ["the server is away"]
+    return [f"{where}: {_named(message)}" for where, message in (*waiting, *held)]
+
+
+def _named(message: Any) -> str:
+    headers = (message if isinstance(message, dict) else json.loads(message))["headers"]
+    return f"{headers['task']} {headers['id']}, redelivered: {headers.get('redelivered', False)}"

@@ -231,11 +231,12 @@ def test_what_has_no_text_to_hand_out_is_refused_at_submit() -> None:
 def test_a_models_text_grows_as_it_is_generated(
     redis_url: str, tiny: TinyModel, tmp_path: Path
 ) -> None:
-    parameters = {"max_new_tokens": 300, "min_new_tokens": 300, "do_sample": False}
-    short = {**parameters, "max_new_tokens": 260, "min_new_tokens": 260}
+    # Long enough for many pieces, also where the thread that tells them gets little time.
+    parameters = {"max_new_tokens": 800, "min_new_tokens": 800, "do_sample": False}
+    short = {**parameters, "max_new_tokens": 700, "min_new_tokens": 700}
     with (
         model_worker(
-            redis_url, tmp_path, {"text-generation": tiny("llama_chat")}, batch_tokens=4096
+            redis_url, tmp_path, {"text-generation": tiny("llama_chat")}, batch_tokens=8192
         ),
         Client(redis_url) as client,
     ):
@@ -246,14 +247,19 @@ def test_a_models_text_grows_as_it_is_generated(
                 asking("three", parameters=short),
             ]
         )
-        first = next(handles[0].stream(timeout=60))
-        assert not handles[0].status().terminal
         told = [joined(handle.stream(timeout=60)) for handle in (handles[0], handles[2])]
         ends = [text(handles[0]), text(handles[2])]
+        # A reader may come late and find all of it: what the worker wrote, and when, is there too.
+        with redis.Redis.from_url(redis_url) as server:
+            written = server.xrange(keys.stream(handles[0].id))
+        finished_at = handles[0].status().times.finished_at
 
     assert ["a cat" + told[0], "three" + told[1]] == ends
-    assert told[0].startswith(first.text)
-    assert 0 < len(first.text) < len(told[0])
+    at, first = written[0][0].decode(), written[0][1][b"text"].decode()
+    assert told[0].startswith(first)
+    assert 0 < len(first) < len(told[0])
+    assert finished_at is not None
+    assert int(at.split("-")[0]) < finished_at.timestamp() * 1000
 
 
 @pytest.mark.usefixtures("module_worker")

@@ -12,6 +12,7 @@ import pytest
 import redis
 from celery import Celery, signals
 from celery.app.trace import build_tracer
+from celery.result import denied_join_result
 from celery.worker import state
 from celery.worker.request import create_request_cls
 from kombu import Connection
@@ -66,8 +67,12 @@ class Broker:
         return self.app.tasks[TASK]
 
     def request(self, change: Callable[[dict[str, Any]], Any] = lambda _: None, **job: Any) -> Any:
-        """Take a job's message from its queue; `change` changes its headers."""
+        """Submit a job and take its message from the queue; `change` changes its headers."""
         self.client.submit(TextClassification(inputs="x", **job), allow_unserved=True)
+        return self.take(change)
+
+    def take(self, change: Callable[[dict[str, Any]], Any] = lambda _: None) -> Any:
+        """Take a job's message from the queue."""
         message = self.connection.default_channel.basic_get("stoker")
         change(message.headers)
         cls = create_request_cls(
@@ -122,7 +127,8 @@ def broker(redis_url: str) -> Iterator[Broker]:
     with app, Client(redis_url) as client, redis.Redis.from_url(redis_url) as server:
         task = app.tasks[TASK]
         task.__trace__ = build_tracer(TASK, task, app.loader, "h", app=app)
-        with app.connection_for_read() as connection:
+        # In a worker nobody listens for the results of what is sent.
+        with app.connection_for_read() as connection, denied_join_result():
             yield Broker(app, client, server, connection)
         state.requests.clear()
 

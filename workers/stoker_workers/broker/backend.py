@@ -16,23 +16,19 @@ from stoker_config.clock import ServerClock
 from stoker_tasks.event import Event, Listener
 from stoker_tasks.stored import read
 from stoker_tasks.wire import COUNTED_HEADER
+from stoker_workers.broker.links import LinkingBackend
 from stoker_workers.broker.request import LISTENER, TIMES
 from stoker_workers.broker.results import Deliveries, Stored, calls
 from stoker_workers.broker.storing import STORE, STORE_WHEN_FULL, numbered, run_or_when_full
 from stoker_workers.broker.tasks import Returned
-from stoker_workers.broker.writing import QuickBackend, written
+from stoker_workers.broker.writing import written
 
 logger = logging.getLogger(__name__)
 
-# Takes away the claim to dispatch a chord's body that an earlier delivery has left behind.
-# KEYS: the claim.
-_RELEASE: Final = """
-if redis.call('GET', KEYS[1]) ~= 'done' then redis.call('DEL', KEYS[1]) end
-"""
 _RESULT: Final = keys.result("")
 
 
-class CollectingBackend(QuickBackend):
+class CollectingBackend(LinkingBackend):
     """A Redis backend whose writes of one thread can be collected and sent together.
 
     What it stores is what Celery's own backend stores, so any client of Celery reads it.
@@ -47,7 +43,6 @@ class CollectingBackend(QuickBackend):
         self.connection_errors = (*self.connection_errors, redis.OutOfMemoryError)
         self._store: Any = None
         self._store_when_full: Any = None
-        self._release: Any = None
         self._clock: ServerClock | None = None
 
     @property
@@ -111,6 +106,10 @@ class CollectingBackend(QuickBackend):
             return super().store_result(task_id, result, state, traceback, request, **options)
         finally:
             self._thread.listener = self._thread.tenant = None
+
+    def can_go_back(self) -> bool:
+        """Tell whether this thread's results are held back: with them, what has become of a job."""
+        return self._collecting() is not None
 
     def on_connection_error(
         self, max_retries: Any, exc: Exception, intervals: Iterator[float], retries: int
@@ -184,21 +183,6 @@ class CollectingBackend(QuickBackend):
             job_id, Stored(job_id, self.get_key_for_task(job_id), value, seconds, None, tenant)
         )
         return True
-
-    def on_chord_part_return(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Count a chord's part, and dispatch its body after the last one.
-
-        Celery 5.7 lets only one delivery dispatch the body, for as long as half a minute. If that
-        one dies before it has done so, its job is back within two seconds, would find the body
-        claimed and leave it to the dead. A claim is made with the last part only, so one that a
-        part finds here is that of its own earlier delivery or, should two deliveries run at once,
-        leads to a body that is sent twice under one ID: it may run twice, and is stored once.
-        """
-        if request.group:
-            if self._release is None:
-                self._release = self.client.register_script(_RELEASE)
-            self._release(keys=[self.get_key_for_group(request.group, ".c")])
-        return super().on_chord_part_return(request, *args, **kwargs)
 
     def _get_result_meta(
         self, result: Any, state: str, traceback: Any, request: Any, *args: Any, **kwargs: Any

@@ -9,18 +9,17 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-import redis
 from billiard.einfo import ExceptionInfo
 from celery.app.task import Context
 from celery.exceptions import Reject
 from celery.states import FAILURE
 from celery.worker import state
-from kombu.exceptions import OperationalError
 
 from stoker_tasks.errors import Internal
 from stoker_tasks.result import Success
 from stoker_workers.broker import fast_lane
 from stoker_workers.broker.ledger import ledger_of
+from stoker_workers.broker.links import Unsent, is_away
 from stoker_workers.broker.request import TIMES, custom_headers
 from stoker_workers.broker.tasks import Returned, outcome
 from stoker_workers.engine.delivery import Delivery, Outcome
@@ -56,9 +55,11 @@ def _trace(request: Any, result: Outcome) -> tuple[int, Any, float]:
     """Run Celery's tracer for one job, and let no job's message harm the others."""
     try:
         return _run_tracer(request, result)
-    except (redis.ConnectionError, redis.TimeoutError, OperationalError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a link, an errback or a chord makes no sense
+    except Unsent as unsent:
+        raise unsent.error from None
+    except Exception as error:  # a link, an errback or a chord makes no sense
+        if is_away(error):
+            raise
         log_fault(logger, "Celery's tracer failed", error)
         failure = Internal(f"the job's links could not be followed: {type(error).__name__}")
         context = Context(request.request_dict)

@@ -10,16 +10,15 @@ import logging
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-import redis
 from celery import signals
 from celery.app import task, trace
 from celery.loaders.base import BaseLoader
 from celery.utils.saferepr import saferepr
 from celery.worker import state
-from kombu.exceptions import OperationalError
 
 from stoker_tasks.result import Success
 from stoker_workers.broker.backend import CollectingBackend
+from stoker_workers.broker.links import is_away
 from stoker_workers.broker.tasks import PipelineTask, Returned
 from stoker_workers.engine.delivery import Outcome
 
@@ -78,9 +77,9 @@ def complete(backend: Any, request: Any, returned: Returned) -> bool:
     try:
         if not backend.store_success(request, returned):
             return False
-    except (redis.ConnectionError, redis.TimeoutError, OperationalError):
-        raise
-    except Exception:  # noqa: BLE001 - whatever it is, the tracer meets it as well, and tells it
+    except Exception as error:  # whatever else it is, the tracer meets it as well, and tells it
+        if is_away(error):
+            raise
         return False
     if trace.logger.isEnabledFor(logging.INFO):
         told = {

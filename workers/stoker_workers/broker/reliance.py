@@ -58,6 +58,9 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     # Celery: what counts a chord's parts, and the key under which a worker claims the body.
     ("celery.backends.redis", "RedisBackend.on_chord_part_return"),
     ("celery.backends.redis", "RedisBackend.get_key_for_group"),
+    ("celery.backends.redis", "RedisBackend._chord_cleanup_script"),
+    ("celery.backends.redis", "RedisBackend.chord_error_from_stack"),
+    ("celery.backends.redis", "CHORD_CLEANUP_LUA"),
     ("celery.backends.redis", "RedisBackend._get_result_meta"),
     ("celery.backends.redis", "RedisBackend._get_task_meta_for"),
     ("celery.backends.redis", "RedisBackend.get_key_for_task"),
