@@ -101,8 +101,8 @@ def _run(plan: Plan, say: Say, home: Path, quiet: Mapping[str, Sequence[float]])
 def _settle(client: Any, ids: Sequence[str], fleet: Fleet, seconds: float) -> None:
     """Wait until nothing is left that could be done, and no worker does anything any more.
 
-    That all jobs are done is not enough: a worker that was cut off wakes up late, and what it still
-    has at hand, others have run. It may send a chain's next link once more.
+    That all jobs are done is not enough: a worker that was cut off wakes up late, and others have
+    run what it still has at hand. It may send a chain's next link once more.
     """
     deadline = time.monotonic() + seconds
     busy_at = time.monotonic()
@@ -132,23 +132,24 @@ def _results(client: Any, sent: Sequence[Sent]) -> dict[str, bytes]:
 
 def _left(client: Any) -> list[str]:
     """List the messages that wait in a queue or are held: where each is, and its job."""
+    names = [keys.queue("stoker", step, keys.PRIORITY_STEPS) for step in keys.PRIORITY_STEPS]
     try:
-        waiting = [
-            (f"in {name}", text)
-            for name in (
-                keys.queue("stoker", step, keys.PRIORITY_STEPS) for step in keys.PRIORITY_STEPS
-            )
-            for text in client.lrange(name, 0, -1)
-        ]
-        held = [
-            (f"held as {tag.decode()}", json.loads(text)[0])
-            for tag, text in client.hgetall("unacked").items()
-        ]
+        # In one step, lest one that goes back meanwhile is seen in neither place.
+        with client.pipeline(transaction=True) as pipe:
+            for name in names:
+                pipe.lrange(name, 0, -1)
+            *queues, held = pipe.hgetall("unacked").execute()
     except redis.RedisError:
         return ["the server is away"]
-    return [f"{where}: {_named(message)}" for where, message in (*waiting, *held)]
+    waiting = [
+        f"in {name}: {_named(json.loads(text))}"
+        for name, texts in zip(names, queues, strict=True)
+        for text in texts
+    ]
+    taken = [f"as {tag.decode()}: {_named(json.loads(text)[0])}" for tag, text in held.items()]
+    return waiting + taken
 
 
 def _named(message: Any) -> str:
-    headers = (message if isinstance(message, dict) else json.loads(message))["headers"]
+    headers = message["headers"]
     return f"{headers['task']} {headers['id']}, redelivered: {headers.get('redelivered', False)}"
