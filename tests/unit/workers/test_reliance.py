@@ -1,12 +1,16 @@
 """The list of what is relied on is complete, true of the installed versions, and can fail."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from celery.exceptions import ImproperlyConfigured
 
 from stoker_workers.broker import reliance
+from stoker_workers.exits import USAGE
+from tests.support.worker import environment
 
 BROKER = Path(reliance.__file__).parent
 
@@ -26,18 +30,52 @@ def test_what_is_missing_is_named(name: str, monkeypatch: pytest.MonkeyPatch) ->
         reliance.check()
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["celery.app.trace:build_tracer", "celery.backends.redis:CHORD_CLEANUP_LUA"],
+)
+def test_a_worker_says_so_before_it_meets_it(name: str) -> None:
+    module, _, missing = name.partition(":")
+    start = (
+        f"import sys, {module} as module; del module.{missing}; sys.argv[1:] = "
+        "['-A', 'stoker_workers.app', 'worker']; from celery.__main__ import main; main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", start],
+        env=environment("redis://127.0.0.1:1"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert ended.returncode == USAGE
+    _, _, lacks = ended.stderr.partition("lacks what this version of Stoker relies on: ")
+    assert name in lacks
+
+
 def test_each_private_name_that_the_broker_rooms_use_is_listed() -> None:
     own: set[str] = {"_exit"}  # of the standard library
     used: set[str] = set()
+    inherited: set[str] = set()
     for path in BROKER.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 own.add(node.name)
+            elif isinstance(node, ast.Attribute) and _is_super(node.value):
+                inherited.add(node.attr)
             elif isinstance(node, ast.Attribute):
                 (own if isinstance(node.ctx, ast.Store) else used).add(node.attr)
     # What they override or set is relied on as well.
     overridden = {"_in_poll", "_brpop_sent_at", "_poll_error", "_brpop_start", "_brpop_read"}
-    private = {name for name in used if name.startswith("_") and not name.startswith("__")}
 
     listed = {name.rpartition(".")[2] for _, name in reliance.RELIED_ON}
-    assert (private - own) | overridden <= listed
+    assert _private(used - own) | _private(inherited) | overridden <= listed
+
+
+def _is_super(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "super"
+
+
+def _private(names: set[str]) -> set[str]:
+    return {name for name in names if name.startswith("_") and not name.startswith("__")}

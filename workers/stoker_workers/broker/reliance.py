@@ -92,6 +92,7 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     (_VIRTUAL, "Channel()._active_queues"),
     (_VIRTUAL, "Transport._deliver"),
     (_VIRTUAL, "Message()._raw"),
+    ("kombu.message", "Message._decode"),
     # kombu: the poller that hears the answers.
     (_REDIS, "MultiChannelPoller()._fd_to_chan"),
     (_REDIS, "MultiChannelPoller._client_registered"),

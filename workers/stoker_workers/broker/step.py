@@ -19,7 +19,7 @@ from stoker_config.serving import Registry, Serving
 from stoker_config.settings import Settings
 from stoker_tasks.errors import StokerError
 from stoker_tasks.wire import pool_name
-from stoker_workers.broker import commands, reliance
+from stoker_workers.broker import commands
 from stoker_workers.broker.announcer import Announcer
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.intake import Intake
@@ -83,7 +83,6 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
         label = "Stoker"
 
         def create(self, worker: Any) -> "EngineStep":
-            reliance.check()
             _check(worker)
             self.calls = LoopCalls()
             # Every call of the engine may be repeated; while the server is away, results wait.
