@@ -1,8 +1,8 @@
 """`python -m benchmarks.chaos`: runs, prints a table, and exits with what came of it.
 
-Exit codes: 0, all is as it must be; 1, a job was lost, stored twice or answered wrongly, or jobs of
-workers that were killed in quiet came back too late in a full run, or a build that must show a loss
-shows none; 2, too little has happened for the run to count.
+Exit codes: 0, all is as it must be; 1, a job was lost, failed, was stored twice or was answered
+wrongly, or jobs of workers that were killed in quiet came back too late in a full run, or a build
+that must show a loss shows none; 2, too little has happened for the run to count.
 """
 
 import argparse
@@ -60,14 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"{build}: seed {seed}, {plan.kills} kills in {plan.seconds:g} s")
         verdict = run(plan, _say, options.logs)
         print(table(plan, verdict))
-        code = max(code, _code(plan, verdict))
+        code = max(code, exit_code(plan, verdict))
         figures.append(verdict.as_json(plan))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return code
 
 
-def _code(plan: Plan, verdict: Verdict) -> int:
+def exit_code(plan: Plan, verdict: Verdict) -> int:
+    """Give the exit code of a run."""
     if plan.build == "stoker":
         if not verdict.is_clean or (plan.is_full and verdict.too_slow):
             return 1

@@ -64,8 +64,8 @@ def _judgement(plan: Plan, verdict: Verdict) -> list[str]:
     if not verdict.counts(plan):
         lines.append("IT DOES NOT COUNT: too little has happened.")
     lines.append(
-        "CLEAN: nothing lost, stored twice or answered wrongly."
+        "CLEAN: nothing lost, failed, stored twice or answered wrongly."
         if verdict.is_clean
-        else "NOT CLEAN: jobs were lost, stored twice or answered wrongly."
+        else "NOT CLEAN: jobs were lost, failed, were stored twice or answered wrongly."
     )
     return lines

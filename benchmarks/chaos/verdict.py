@@ -25,7 +25,8 @@ class Verdict:
         submitted: Jobs that a producer was told are taken.
         unsure: Calls to submit that failed, whose jobs may or may not be there; not counted.
         done: Jobs with a final state.
-        failed: Of these, the failures by type.
+        failed: Of these, the failures by type, and what was revoked. No job of a run is bad and
+            nobody revokes any, so that each of them could have been done.
         wrong: Of these, successes whose answer is not the job's, such as a chord with a part twice.
         lost: Jobs without a final state after everything has settled, by kind.
         left: Messages still in a queue or held after everything has settled.
@@ -65,8 +66,8 @@ class Verdict:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was lost, stored twice or answered wrongly."""
-        return not self.lost and not self.stored_twice and not self.wrong
+        """Whether nothing was lost, stored twice or answered wrongly, and no job failed."""
+        return not (self.lost or self.stored_twice or self.wrong or self.failed)
 
     @property
     def too_slow(self) -> list[str]:

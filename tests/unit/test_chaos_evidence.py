@@ -4,14 +4,22 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
+from benchmarks.chaos.__main__ import exit_code
 from benchmarks.chaos.evidence import Written, read_written
 from benchmarks.chaos.faults import Struck
 from benchmarks.chaos.load import Sent
-from benchmarks.chaos.plan import Plan
+from benchmarks.chaos.plan import Build, Plan
 from benchmarks.chaos.recovery import Kill
+from benchmarks.chaos.report import table
 from benchmarks.chaos.verdict import Verdict, judge
 
 SUCCESS = json.dumps({"status": "SUCCESS", "result": {"output": [{"label": "a"}]}}).encode()
+
+
+def failure(state: str, error: str) -> bytes:
+    return json.dumps({"status": state, "result": {"exc_type": error}}).encode()
 
 
 def command(*args: bytes) -> bytes:
@@ -69,6 +77,40 @@ def test_what_is_lost_stored_twice_or_wrong_is_not_clean() -> None:
     assert lost.lost == {"body": 1}
     assert (wrong.wrong, twice.stored_twice) == (1, 1)
     assert [each.is_clean for each in (lost, wrong, twice)] == [False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("state", "error"), [("FAILURE", "OperationalError"), ("REVOKED", "TaskRevokedError")]
+)
+def test_a_job_that_failed_or_was_revoked_is_not_clean(state: str, error: str) -> None:
+    # No job of the harness is bad, and nobody revokes any: all of them could have been done.
+    one, two = Sent("one", "single", ("a",)), Sent("two", "link", ("a",))
+    results = {"one": SUCCESS, "two": failure(state, error)}
+    written = Written(Counter({"one": 1, "two": 1}), redelivered=1)
+
+    seen = verdict(sent=[one, two], results=results, written=written, kills=[])
+    printed = table(Plan(), seen)
+
+    assert seen.failed == {error: 1}
+    assert not seen.is_clean
+    assert not seen.as_json(Plan())["clean"]
+    assert f"of these failed                           {error} 1" in printed
+    assert "NOT CLEAN" in printed
+    assert exit_code(Plan(), seen) == 1
+
+
+def test_failures_do_not_decide_how_a_build_ends_that_must_show_a_loss() -> None:
+    one, two = Sent("one", "single", ("a",)), Sent("two", "link", ("a",))
+    results = {"two": failure("FAILURE", "OperationalError")}
+    written = Written(Counter({"two": 1}), redelivered=1)
+    builds: list[Build] = ["mutant", "stoker on kombu's transport", "plain celery"]
+
+    for build in builds:
+        shown = verdict(sent=[one, two], results=results, written=written, kills=[])
+        unseen = verdict(sent=[two], results=results, written=written, kills=[])
+
+        assert exit_code(Plan(build=build), shown) == 0
+        assert exit_code(Plan(build=build), unseen) == 1
 
 
 def test_a_run_counts_with_enough_kills_of_each_kind_only() -> None:
