@@ -159,7 +159,7 @@ class ModelLoadFailed(StokerError):
 
 
 class OutOfMemory(StokerError):
-    """The job does not fit into the device's memory, even alone."""
+    """The job does not fit into memory, even alone: the device's, or that in which it is read."""
 
     type = ErrorType.OUT_OF_MEMORY
 

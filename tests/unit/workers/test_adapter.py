@@ -7,13 +7,18 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 
-from stoker_tasks.errors import InputFetchFailed, Internal, InvalidInput, StokerError
+from stoker_tasks.errors import InputFetchFailed, Internal, InvalidInput, OutOfMemory, StokerError
 from stoker_tasks.wire import make_job
+from stoker_workers.engine.delivery import Work
+from stoker_workers.engine.forward import run
 from stoker_workers.engine.model import ModelKey
+from stoker_workers.engine.window import Row
 from stoker_workers.models.adapters.base import Adapter
 from stoker_workers.models.catalog import load
 from stoker_workers.models.device import find_device
+from tests.doubles.line import delivery
 from tests.parity.batched import run_batched
 from tests.tiny.fixture import TinyModel
 from tests.tiny.media import picture, sound, wave
@@ -249,6 +254,23 @@ def test_out_of_memory_is_told_apart_and_leaves_nothing_behind(
     assert raised.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")],
+)
+def test_too_little_memory_to_read_a_job_does_not_make_its_inputs_invalid(
+    error: Exception, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_model(tiny, "text-classification", "bert_classifier")
+
+    def starve(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(model._pipeline, "preprocess", starve)
+    with pytest.raises(OutOfMemory):
+        model.preprocess(make_job("text-classification", {"inputs": "a"}), {})
+
+
 def test_a_fault_of_the_model_is_no_error_of_the_job(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,22 +345,49 @@ def test_sampled_sequences_are_each_jobs_own(tiny: TinyModel) -> None:
         assert all(text.startswith(job.inputs) for text in texts)
 
 
-def test_numbers_that_are_none_fail_the_row_that_has_them_alone(
-    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+def passes_of(model: Adapter, texts: list[str]) -> tuple[list[Any], list[int]]:
+    """Run texts through the engine's passes: each one's output, and how many rows each pass gave.
+
+    The texts are those of one job, so that they are rows of one batch.
+    """
+    prepared = model.preprocess(make_job("text-classification", {"inputs": texts}), {})
+    work = Work(delivery("x"))
+    rows = [Row(work, at, chunk, at) for at, chunk in enumerate(prepared.chunks)]
+    given: dict[int, Any] = {}
+    sizes = []
+    for each in run(model, rows, lambda rows: [False] * len(rows), lambda _: None):
+        sizes.append(len(each.rows))
+        given |= {row.position: got for row, got in zip(each.rows, each.outputs, strict=True)}
+    return [given[at] for at in range(len(rows))], sizes
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["in company only", "alone as well"])
+def test_numbers_that_are_none_fail_only_a_row_that_has_them_alone(
+    alone: bool, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = a_model(tiny, "text-classification", "bert_classifier")
-    jobs = [make_job("text-classification", {"inputs": each}) for each in ("a", "b", "c")]
-    chunks = [model.preprocess(job, {}).chunks[0] for job in jobs]
+    texts = ["the dog", "the lazy dog jumps", "a quick fox"]
     forward = model._model.forward
+    wanted, _ = passes_of(model, texts)
+    guilty = model.preprocess(make_job("text-classification", {"inputs": texts[1]}), {}).chunks[0]
+    marks = guilty.features["inputs"]["input_ids"][0]
 
     def overflow(*args: Any, **kwargs: Any) -> Any:
         output = forward(*args, **kwargs)
-        output.logits[1, 0] = float("nan")
+        ids = kwargs["input_ids"]
+        if alone or len(ids) > 1:
+            for row, each in enumerate(ids):
+                if torch.equal(each[: len(marks)], marks):
+                    output.logits[row, 0] = float("nan")
         return output
 
     monkeypatch.setattr(model._model, "forward", overflow)
-    first, second, third = model.forward(chunks)
-    assert isinstance(second, Internal)
-    assert "NaN" in second.message
-    assert not isinstance(first, Internal)
-    assert not isinstance(third, Internal)
+    given, sizes = passes_of(model, texts)
+
+    assert sizes == [2, 1]
+    for at, (one, other) in enumerate(zip(given, wanted, strict=True)):
+        if alone and at == 1:
+            assert isinstance(one, Internal)
+            assert "NaN" in one.message
+        else:
+            torch.testing.assert_close(one["logits"], other["logits"])

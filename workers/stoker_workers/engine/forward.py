@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,27 @@ from stoker_workers.engine.window import Row
 
 logger = logging.getLogger(__name__)
 
-# How CUDA, MPS, the CPU and their libraries word it where the exception's class does not say.
+# How the devices and their libraries word it where the exception's class does not say.
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED",
+    r"out of memory|(can't allocate|not enough) memory|ALLOC_?FAILED|std::bad_alloc"
+    # Of MPS, for what is larger than any buffer may be: with a size and nothing to compare it to.
+    r"|Invalid buffer size: [\d.]+ ?([KMGT]i?B|bytes)",
+    re.IGNORECASE,
+)
+
+# How the runtimes and drivers of GPUs, Triton and the libraries begin to say it. No more than the
+# beginning is read: further on, a message may quote what a caller sent.
+_DEVICE_FAULT = re.compile(
+    r"(CUDA|HIP) (driver )?error( code)?:|Triton Error \[(CUDA|HIP)\]:"
+    r"|cu\w+( Frontend)? error: \w+_(EXECUTION_FAILED|EXEC_FAILED|INTERNAL_ERROR|MAPPING_ERROR)"
+    r"|miopenStatus(Internal|Unknown)Error",
+    re.IGNORECASE,
+)
+
+# What they say of a call that they refuse. It leaves the device as it was, and one that is lost
+# nevertheless says so when it is next called.
+_REFUSED_CALL = re.compile(
+    r"invalid (configuration )?argument|no kernel image|NOT_SUPPORTED|INVALID_VALUE|BAD_PARAM",
     re.IGNORECASE,
 )
 
@@ -51,11 +69,14 @@ def is_device_fault(error: BaseException) -> bool:
     """Tell whether an exception means that the process can use its device no longer.
 
     After an illegal access or a failed assertion on a GPU, CUDA answers every call with the same
-    error until the process ends.
+    error until the process ends: so says its runtime API of `cudaErrorIllegalAddress`.
     """
-    if is_out_of_memory(error):
+    if is_out_of_memory(error) or not isinstance(error, RuntimeError):
         return False
-    return type(error).__name__ == "AcceleratorError" or str(error).startswith("CUDA error:")
+    says, _, _ = str(error).partition("\n")
+    if _REFUSED_CALL.search(says):
+        return False
+    return type(error).__name__ == "AcceleratorError" or bool(_DEVICE_FAULT.match(says))
 
 
 def run(
@@ -71,6 +92,11 @@ def run(
     does not fit into memory is halved as well, and nobody is blamed but a row that does not fit
     alone.
 
+    Nor is a row blamed for an output that is an error, such as numbers that are none: its padding
+    or a neighbour may have spoiled it. The others keep their outputs, and it is run again: one
+    further pass for one such row, at most 2k - 1 for k of them. Where all rows of a pass have such
+    outputs, it counts as a fault.
+
     Args:
         model: The rows' model.
         rows: At least one row.
@@ -79,39 +105,82 @@ def run(
         follow: Says who follows the texts of rows while they grow.
 
     Yields:
-        The passes that succeeded, and one for each row that failed alone.
+        The passes that succeeded, without the rows that are run again, and one for each row that
+        failed alone.
 
     Raises:
         DeviceFault: The process has to end; its jobs run again elsewhere, each alone.
     """
-    began = time.monotonic()
-    fault: Exception
-    try:
-        chunks = [row.chunk for row in rows]
-        outputs = model.forward(chunks, lambda: ended(rows), follow(rows))
-        if len(outputs) != len(rows):
-            raise RuntimeError(f"{len(rows)} rows went in, {len(outputs)} outputs came out")
-    except Exception as error:  # noqa: BLE001 - whatever a model raises, the others go on
-        fault = error
-    else:
-        yield Pass(rows, outputs, time.monotonic() - began)
-        return
-    if is_device_fault(fault):
-        raise DeviceFault(
-            f"{type(fault).__name__} in a forward pass of {len(rows)} rows"
-        ) from fault
-    # Outside the handler: its traceback would keep the failed pass's tensors in memory.
-    if len(rows) > 1:
-        if is_out_of_memory(fault):
-            overflowed(rows)
+    yield from _Trial(model, ended, overflowed, follow).run(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What all passes of one batch have in common."""
+
+    model: WarmModel
+    ended: Callable[[Sequence[Row]], list[bool]]
+    overflowed: Callable[[Sequence[Row]], None]
+    follow: Callable[[Sequence[Row]], Sequence[Follow | None]]
+
+    def run(self, rows: Sequence[Row]) -> Generator[Pass, None, bool]:
+        """Run rows together, and apart where that fails; True if nothing failed."""
+        began = time.monotonic()
+        fault: Exception
+        try:
+            chunks = [row.chunk for row in rows]
+            outputs = self.model.forward(chunks, lambda: self.ended(rows), self.follow(rows))
+            if len(outputs) != len(rows):
+                raise RuntimeError(f"{len(rows)} rows went in, {len(outputs)} outputs came out")
+        except Exception as error:  # noqa: BLE001 - whatever a model raises, the others go on
+            fault = error
+        else:
+            return (yield from self._sort(rows, outputs, time.monotonic() - began))
+        if is_device_fault(fault):
+            raise DeviceFault(
+                f"{type(fault).__name__} in a forward pass of {len(rows)} rows"
+            ) from fault
+        # Outside the handler: its traceback would keep the failed pass's tensors in memory.
+        if len(rows) > 1:
+            too_large = is_out_of_memory(fault)
+            del fault
+            if too_large:
+                self.overflowed(rows)
+            # Two halves may well fit where the whole did not.
+            yield from self._halve(rows, guilty=not too_large)
+        else:
+            blamed = _blame(fault, rows[0])
+            del fault
+            yield Pass(rows, [blamed], time.monotonic() - began)
+        return False
+
+    def _sort(
+        self, rows: Sequence[Row], outputs: Sequence[Any], seconds: float
+    ) -> Generator[Pass, None, bool]:
+        """Keep a pass's outputs, but run those rows again that have errors for them."""
+        spoiled = [isinstance(output, StokerError) for output in outputs]
+        if len(rows) == 1 or not any(spoiled):
+            yield Pass(rows, outputs, seconds)
+            return not any(spoiled)
+        again = [row for row, bad in zip(rows, spoiled, strict=True) if bad]
+        if len(again) == len(rows):
+            yield from self._halve(again, guilty=True)
+            return False
+        kept = [at for at, bad in enumerate(spoiled) if not bad]
+        yield Pass([rows[at] for at in kept], [outputs[at] for at in kept], seconds)
+        yield from self.run(again)
+        return False
+
+    def _halve(self, rows: Sequence[Row], *, guilty: bool) -> Iterator[Pass]:
+        """Run rows in halves, where one of the rows is guilty or all were too large together."""
         middle = len(rows) // 2
-        del fault
-        yield from run(model, rows[:middle], ended, overflowed, follow)
-        yield from run(model, rows[middle:], ended, overflowed, follow)
-    else:
-        blamed = _blame(fault, rows[0])
-        del fault
-        yield Pass(rows, [blamed], time.monotonic() - began)
+        succeeded = yield from self.run(rows[:middle])
+        rest = rows[middle:]
+        if guilty and succeeded and len(rest) > 1:
+            # All of the rest together would only fail again.
+            yield from self._halve(rest, guilty=True)
+        else:
+            yield from self.run(rest)
 
 
 def _blame(fault: Exception, row: Row) -> StokerError:

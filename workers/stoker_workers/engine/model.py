@@ -147,7 +147,8 @@ class WarmModel(Protocol):
                 does; none if nobody follows any.
 
         Returns:
-            One output for each row, in their order, as if it had run alone.
+            One output for each row, in their order, as if it had run alone; or a `StokerError`
+            where it has none, which is believed of a row that runs alone, and else run again.
         """
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:

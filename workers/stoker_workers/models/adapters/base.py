@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
-from stoker_tasks.errors import Internal, InvalidInput, StokerError
+from stoker_tasks.errors import Internal, InvalidInput, OutOfMemory, StokerError
 from stoker_tasks.job import Job
 from stoker_workers.engine.forward import is_out_of_memory
 from stoker_workers.engine.model import Chunk, Ended, Follow, Output, Prepared
@@ -147,7 +147,11 @@ class Adapter(ABC):
         raise MemoryError(f"{len(chunks)} rows do not fit into the memory of {self._device.name}")
 
     def _checked(self, output: Any) -> Any:
-        """Give a row's output, or the error of a row whose numbers are none."""
+        """Give a row's output, or an error if its numbers are none.
+
+        The engine blames the row only if this is so when it runs alone: in company, padding or a
+        neighbour may have spoiled it.
+        """
         values = output.values() if isinstance(output, Mapping) else ()
         for value in values:
             if isinstance(value, torch.Tensor) and bool(torch.isnan(value).any()):
@@ -249,10 +253,15 @@ def _refusing(job: Job) -> Iterator[None]:
     """Turn whatever a pipeline raises while it reads a job into the job's own error."""
     try:
         yield
-    except (StokerError, MemoryError):
+    except StokerError:
         raise
     # Tokenizers raise bare `Exception`, chat templates their own; all of it is about the input.
     except Exception as error:  # noqa: BLE001
+        if is_out_of_memory(error):
+            raise OutOfMemory(
+                "the worker has not enough memory to read this job: make its inputs shorter or "
+                "smaller, or send them in several jobs"
+            ) from None
         raise InvalidInput(f"{job.task} cannot read this job: {_reason(error, job)}") from None
     except BaseException as error:
         # What a tokenizer's Rust code raises where it finds its settings impossible.
