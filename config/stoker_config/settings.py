@@ -57,9 +57,10 @@ class Settings(BaseSettings):
             killed; or `stock`, kombu's own transport, slower.
         fast_lane: Whether a worker stores the results of plain jobs itself; if not, Celery's tracer
             does, which comes to the same and takes longer.
-        lease: Seconds after which the jobs of a silent worker go to another one (`stoker` only;
-            kombu's own transport waits an hour), and after which producers call them `queued`
-            again if no worker lives; the same for both sides.
+        lease: Seconds after which the jobs of a silent worker go to another one, with any worker's
+            next look, which comes every 5 seconds or more often (`stoker` only; kombu's own
+            transport waits an hour), and after which producers call them `queued` again if no
+            worker lives; the same for both sides.
         hang_timeout: Seconds after which a forward pass counts as hung; the worker process then
             ends, and its jobs run again.
         worker_id: What a supervisor calls the worker process that it has started; not for people.

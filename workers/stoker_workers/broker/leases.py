@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any, Final
 
 from stoker_config import keys
@@ -14,14 +15,20 @@ from stoker_workers.broker.scripts import LAPSED
 
 logger = logging.getLogger(__name__)
 
-# How many lapsed deliveries one sweep gives back at most.
-_SWEEP: Final = 200
+# How many deliveries one look at what has lapsed finds at most: what a dozen workers hold.
+_LOOK: Final = 10_000
+# How many are given back in one call, and with how many bytes of messages a look ends. The event
+# loop waits for it: here 6144 messages of 1 KiB take 0.3 s, and 16 MiB of large ones as long.
+_CALL: Final = 200
+_ENOUGH: Final = 16 * 2**20
 
 QueuesOf = Callable[[str, str], Sequence[str]]
 
 
-def give_back_lapsed(ledger: Ledger, lease: float, queues_of: QueuesOf) -> int:
+def give_back_lapsed(ledger: Ledger, lease: float, queues_of: QueuesOf) -> tuple[int, bool]:
     """Give back deliveries whose holder has been silent for longer than the lease.
+
+    What each of the holders had claimed goes back in its order.
 
     Args:
         ledger: Of the server; whose deliveries they were does not matter.
@@ -29,13 +36,14 @@ def give_back_lapsed(ledger: Ledger, lease: float, queues_of: QueuesOf) -> int:
         queues_of: Gives the queues that an exchange routes a key to, for a stock worker's.
 
     Returns:
-        How many there were.
+        How many there were, and whether there may be more, for another look.
     """
-    flat = ledger.client.eval(
-        LAPSED, 2, ledger.index, ledger.table, lease, VISIBILITY_TIMEOUT, _SWEEP
+    found = ledger.client.eval(
+        LAPSED, 2, ledger.index, ledger.table, lease, VISIBILITY_TIMEOUT, _LOOK
     )
-    held = {tag.decode(): text for tag, text in zip(flat[::2], flat[1::2], strict=True)}
-    return _give_back(ledger, held, queues_of)
+    tags = _in_order([tag.decode() for tag in found])
+    done, whole = _give_back(ledger, tags, queues_of, enough=_ENOUGH)
+    return done, not whole or len(tags) == _LOOK
 
 
 def give_back_of(ledger: Ledger, worker_id: str) -> int:
@@ -52,13 +60,7 @@ def give_back_of(ledger: Ledger, worker_id: str) -> int:
         tag.decode()
         for tag, _ in ledger.client.zscan_iter(ledger.index, match=f"{worker_id}-*", count=1000)
     ]
-    if not tags:
-        return 0
-    # In the order in which they were claimed: the claim's number, then the place in it.
-    tags.sort(key=lambda tag: [int(part) for part in tag.split(".")[1:]])
-    texts = ledger.client.hmget(ledger.table, tags)
-    held = {tag: text for tag, text in zip(tags, texts, strict=True) if text is not None}
-    return _give_back(ledger, held, lambda _, routing_key: [routing_key])
+    return _give_back(ledger, _in_order(tags), lambda _, routing_key: [routing_key])[0]
 
 
 def give_back_doubted(ledger: Ledger, queues_of: QueuesOf) -> int:
@@ -74,11 +76,7 @@ def give_back_doubted(ledger: Ledger, queues_of: QueuesOf) -> int:
         How many there were.
     """
     tags = ledger.doubted()
-    if not tags:
-        return 0
-    texts = ledger.client.hmget(ledger.table, tags)
-    held = {tag: text for tag, text in zip(tags, texts, strict=True) if text is not None}
-    done = _give_back(ledger, held, queues_of)
+    done, _ = _give_back(ledger, tags, queues_of)
     ledger.settled(tags)
     return done
 
@@ -91,13 +89,50 @@ def give_back_marked(ledger: Ledger, tags: Sequence[str], queues_of: QueuesOf) -
         tags: The deliveries.
         queues_of: Gives the queues that an exchange routes a key to.
     """
-    texts = ledger.client.hmget(ledger.table, tags)
-    held = {tag: text for tag, text in zip(tags, texts, strict=True) if text is not None}
-    _give_back(ledger, held, queues_of)
+    _give_back(ledger, tags, queues_of)
     ledger.acknowledged(tags)
 
 
-def _give_back(ledger: Ledger, held: Mapping[str, bytes], queues_of: QueuesOf) -> int:
+def _in_order(tags: Sequence[str]) -> list[str]:
+    """Sort by holder, and by claim and place in it; what has no such tag keeps its place."""
+    holders: dict[str, int] = {}
+
+    def place(tag: str) -> tuple[int, list[int]]:
+        holder, *numbers = tag.rsplit(".", 2)
+        rank = holders.setdefault(holder, len(holders))
+        return rank, [int(number) for number in numbers if number.isdecimal()]
+
+    return sorted(tags, key=place)
+
+
+def _give_back(
+    ledger: Ledger, tags: Sequence[str], queues_of: QueuesOf, enough: float = inf
+) -> tuple[int, bool]:
+    """Give deliveries back, the first to be served first.
+
+    Args:
+        ledger: Of the server.
+        tags: Whatever is not held any more is passed over.
+        queues_of: Gives the queues that an exchange routes a key to.
+        enough: Bytes of messages; with more than these it ends, whatever is left.
+
+    Returns:
+        How many there were, and whether that is all.
+    """
+    done, size = 0, 0
+    # The last one put back is the first one served.
+    for end in range(len(tags), 0, -_CALL):
+        some = tags[max(0, end - _CALL) : end]
+        texts = ledger.client.hmget(ledger.table, some)
+        held = {tag: text for tag, text in zip(some, texts, strict=True) if text is not None}
+        done += _give_some_back(ledger, held, queues_of)
+        size += sum(map(len, held.values()))
+        if size > enough and end > _CALL:
+            return done, False
+    return done, True
+
+
+def _give_some_back(ledger: Ledger, held: Mapping[str, bytes], queues_of: QueuesOf) -> int:
     messages, dropped = [], []
     for tag, text in held.items():
         try:

@@ -1,7 +1,7 @@
 """What kombu asks about acknowledgements, answered by the process's ledger."""
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from kombu.asynchronous import get_event_loop
 from kombu.transport import redis as stock
@@ -10,6 +10,9 @@ from kombu.transport import virtual
 from stoker_workers.broker.leases import give_back_lapsed
 
 logger = logging.getLogger(__name__)
+
+# Seconds in which the event loop does other things while very much goes back.
+_REST: Final = 0.05
 
 
 class QoS(stock.QoS):
@@ -81,9 +84,15 @@ class QoS(stock.QoS):
         self._delivered.restored = True
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
-        """Give back deliveries whose holder is silent; any worker does, a bounded number a time."""
+        """Give back deliveries whose holder is silent, as any worker does.
+
+        If it is very much, the event loop has a turn now and then.
+        """
         channel = self.channel
-        done = give_back_lapsed(channel.ledger, channel.visibility_timeout, channel.queues_of)
+        done, more = give_back_lapsed(channel.ledger, channel.visibility_timeout, channel.queues_of)
+        hub = get_event_loop()
+        if more and hub is not None:
+            hub.call_later(_REST, channel.connection.cycle.maybe_restore_messages)
         if done:
             logger.warning("%d jobs of a silent worker went back to the queue", done)
 

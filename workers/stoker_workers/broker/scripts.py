@@ -88,7 +88,7 @@ return done
 """
 )
 
-# Lists deliveries whose holder is silent: tag, text, … A delivery of Stoker's has a dot in its tag
+# Lists the tags of deliveries whose holder is silent. A delivery of Stoker's has a dot in its tag
 # and is renewed, so it lapses after the lease; a stock worker renews nothing, and its deliveries
 # lapse only after kombu's own visibility timeout.
 # KEYS: index, hash. ARGV: seconds of a lease, seconds of a stock delivery, at most how many.
@@ -96,15 +96,15 @@ LAPSED: Final = """
 local now = tonumber(redis.call('TIME')[1])
 local before, stock, most = now - ARGV[1], now - ARGV[2], tonumber(ARGV[3])
 local out, empty, at, page = {}, {}, 0, 1000
-while at < 20000 and #out < 2 * most do
+while at < 20000 and #out < most do
   local found = redis.call(
     'ZRANGEBYSCORE', KEYS[1], '-inf', before, 'WITHSCORES', 'LIMIT', at, page)
   for i = 1, #found, 2 do
     local tag = found[i]
     local ours = string.find(tag, '.', 1, true)
-    if #out < 2 * most and (ours or tonumber(found[i + 1]) < stock) then
-      local held = redis.call('HGET', KEYS[2], tag)
-      if held then out[#out + 1] = tag; out[#out + 1] = held else empty[#empty + 1] = tag end
+    if #out < most and (ours or tonumber(found[i + 1]) < stock) then
+      local held = redis.call('HEXISTS', KEYS[2], tag) == 1
+      if held then out[#out + 1] = tag else empty[#empty + 1] = tag end
     end
   end
   if #found < 2 * page then break end
