@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -234,10 +235,13 @@ def test_a_canceled_job_runs_again(client: Client, running: bool) -> None:
 
 
 def test_an_expired_job_runs_again_and_its_clocks_count_anew(client: Client) -> None:
-    busy = client.submit(text("sleep=0.6"))
+    busy = client.submit(text("steps=60"))
     until(lambda: busy.status().state is State.RUNNING)
-    late = client.submit(text("late", queue_timeout=0.3))
+    # Long enough for it to begin in time when it runs again.
+    late = client.submit(text("late", queue_timeout=3))
     revoked = client.submit(text("revoked"), expires=0.2)
+    time.sleep(3.2)
+    busy.cancel()
     assert isinstance(late.wait(timeout=10), Failure)
     assert isinstance(revoked.wait(timeout=10), Failure)
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -61,20 +63,33 @@ def on_terminal(
         What came of it, and what the terminal showed.
     """
     ours, theirs = os.openpty()
-    done = subprocess.run(
-        [*STOKER, *arguments],
-        input=stdin.encode(),
-        stdout=theirs if stdout is None else stdout,
-        stderr=theirs,
-        env={**cli.environment, "TERM": "xterm", "COLUMNS": "80"},
-        cwd=ROOT,
-        timeout=60,
-        check=False,
-    )
-    os.close(theirs)
-    shown = os.read(ours, 100_000).decode()
-    os.close(ours)
-    return done, shown
+    with ThreadPoolExecutor(1) as threads:
+        # A terminal holds a few thousand bytes: who writes more waits for a reader.
+        shown = threads.submit(read_all, ours)
+        try:
+            done = subprocess.run(
+                [*STOKER, *arguments],
+                input=stdin.encode(),
+                stdout=theirs if stdout is None else stdout,
+                stderr=theirs,
+                env={**cli.environment, "TERM": "xterm", "COLUMNS": "80"},
+                cwd=ROOT,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            os.close(theirs)
+        return done, shown.result(30).decode()
+
+
+def read_all(terminal: int) -> bytes:
+    """Read until nobody has the terminal's other end any more, and close it."""
+    pieces = []
+    with suppress(OSError):  # as Linux tells the end of a terminal
+        while piece := os.read(terminal, 4096):
+            pieces.append(piece)
+    os.close(terminal)
+    return b"".join(pieces)
 
 
 def lines_of(output: str) -> list[dict[str, Any]]:
@@ -244,7 +259,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(cli: Cli) -> None:
 def test_cancel_has_four_answers(cli: Cli, client: Client, fake_worker: Worker) -> None:
     done = client.submit(TextClassification(inputs="done"))
     done.result(timeout=10)
-    running = client.submit(TextClassification(inputs="sleep=20"))
+    running = client.submit(TextClassification(inputs="sleep=60"))
     deadline = time.monotonic() + 10
     while running.status().state is not State.RUNNING and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -284,7 +299,7 @@ def test_a_job_that_is_late_is_run_again(cli: Cli, fake_worker: Worker) -> None:
 def test_ctrl_c_ends_the_wait_and_not_the_job(
     cli: Cli, client: Client, fake_worker: Worker, redis_url: str
 ) -> None:
-    handle = client.submit(TextClassification(inputs="sleep=20"))
+    handle = client.submit(TextClassification(inputs="sleep=60"))
     until(lambda: handle.status().state is State.RUNNING)
     # A shell's background job ignores Ctrl-C, and all that it starts would do so as well.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
