@@ -136,7 +136,9 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
         if key in served.preload and not settings.batch_tokens:
             progress.step("probing")
             name = f"{key.task} {model.name} {device.description}"
-            budgets.learn(key, name, lambda: probe(model.forward, model.sample))
+            budgets.learn(
+                key, name, lambda: probe(model.forward, model.sample, least=budgets.floor)
+            )
         return extended(model, entry.loading)
 
     share = settings.model_memory

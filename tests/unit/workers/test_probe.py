@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from stoker_workers.engine.budgets import Budgets
+from stoker_workers.engine.delivery import Work
 from stoker_workers.engine.model import Chunk, ModelKey
 from stoker_workers.engine.probe import Learned, probe
-from stoker_workers.engine.window import Budget
+from stoker_workers.engine.window import Budget, Row, grow
 
 KEY = ModelKey("text-classification", "m")
 
@@ -29,8 +31,41 @@ class Device:
         self.passes.append(tokens)
         self.now += self.cost(tokens)
 
-    def probe(self) -> Learned | None:
-        return probe(self.forward, lambda length: Chunk({}, length), lambda: self.now)
+    def probe(self, least: int = 0) -> Learned | None:
+        return probe(self.forward, lambda length: Chunk({}, length), lambda: self.now, least)
+
+
+class Disturbed(Device):
+    """One whose passes of some size take five times as long, the first few times."""
+
+    def __init__(self, cost: Callable[[int], float], size: int, times: int) -> None:
+        super().__init__(cost)
+        self.size, self.times = size, times
+
+    def forward(self, chunks: Sequence[Chunk]) -> None:
+        began = self.now
+        super().forward(chunks)
+        if self.passes[-1] == self.size and self.times:
+            self.times -= 1
+            self.now += 4 * (self.now - began)
+
+
+def each_token(costs: dict[int, float]) -> Callable[[int], float]:
+    """Give the cost of passes of up to so many tokens, by what each token takes in units of 50 µs.
+
+    Those of more tokens than are listed are as those of the most.
+    """
+
+    def cost(tokens: int) -> float:
+        return 50e-6 * tokens * next((costs[n] for n in costs if tokens <= n), costs[max(costs)])
+
+    return cost
+
+
+def budget_of(device: Device) -> Budget:
+    budgets = Budgets(Budget(tokens=1024, overhead=16))
+    budgets.learn(KEY, "m", lambda: device.probe(budgets.floor))
+    return budgets.of(KEY)
 
 
 def test_a_device_that_gets_slower_beyond_its_caches() -> None:
@@ -84,18 +119,77 @@ def test_one_disturbed_pass_does_not_end_the_probe() -> None:
     assert learned.tokens > 4096
 
 
+@pytest.mark.parametrize(
+    ("costs", "tokens"),
+    [
+        pytest.param({32: 1.0, 64: 1.6}, 32, id="one row is best"),
+        pytest.param({32: 1.0, 64: 0.7, 128: 0.5, 256: 0.8, 512: 1.3}, 256, id="4 are, 16 lose"),
+        pytest.param({32: 1.0, 64: 0.5, 128: 0.6, 256: 0.7, 512: 1.5}, 256, id="falls late"),
+        pytest.param({32: 1.0, 64: 0.5, 128: 0.6}, 512, id="falls, and never loses"),
+        pytest.param({64: 300.0}, 64, id="too slow to be timed further"),
+    ],
+)
+def test_a_batch_is_never_slower_than_its_rows_one_after_another(
+    costs: dict[int, float], tokens: int
+) -> None:
+    device = Device(each_token(costs))
+
+    budget = budget_of(device)
+
+    assert budget.tokens == tokens
+    for rows in range(1, budget.tokens // 32 + 1):
+        assert device.cost(32 * rows) <= rows * device.cost(32) + 1e-9
+
+
+def test_rows_of_a_device_for_which_one_is_best_run_alone() -> None:
+    budget = budget_of(Device(each_token({32: 1.0, 64: 1.6})))
+    window = [Row(cast("Work", None), 0, Chunk({}, 32 + at % 2), at) for at in range(8)]
+
+    batch = grow(window, budget)
+
+    assert (batch.rows, batch.reason) == ([window[0]], "tokens")
+    assert budget.overhead == 0
+
+
+@pytest.mark.parametrize("times", [1, 3, 5])
+def test_a_disturbed_lone_row_hides_nothing(times: int) -> None:
+    # The first pass is never timed.
+    assert budget_of(Disturbed(each_token({32: 1.0, 64: 1.6}), 32, times)).tokens == 32
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_a_disturbed_batch_spoils_no_others(size: int) -> None:
+    # Larger than the best, and as slow as to lose to lone rows: it is looked at again.
+    device = Disturbed(each_token({32: 1.0, 64: 0.5, 128: 0.6}), size, 3)
+
+    learned = device.probe(512)
+
+    assert device.times == 0
+    assert learned == Learned(tokens=64, overhead=32)
+
+
 def test_a_learned_budget_is_kept_and_not_probed_again(tmp_path: Path) -> None:
     default = Budget(tokens=1024, rows=64, overhead=16)
     file = tmp_path / "deep" / "budgets.json"
     first = Budgets(default, file)
     assert first.of(KEY) == default
 
-    first.learn(KEY, "m@1 cpu", lambda: Learned(tokens=512, overhead=7))
+    first.learn(KEY, "m@1 cpu", lambda: Learned(tokens=512, overhead=7, most=128))
     second = Budgets(default, file)
     second.learn(KEY, "m@1 cpu", lambda: pytest.fail("it was probed again"))
 
     for budgets in (first, second):
-        assert budgets.of(KEY) == Budget(tokens=512, rows=64, overhead=7)
+        assert budgets.of(KEY) == Budget(tokens=128, rows=64, overhead=7)
+
+
+def test_a_budget_that_was_kept_without_a_bound_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "budgets.json"
+    file.write_text('{"m": {"tokens": 1024, "overhead": 7}}')
+    budgets = Budgets(Budget(tokens=1024), file)
+
+    budgets.learn(KEY, "m", lambda: pytest.fail("it was probed again"))
+
+    assert budgets.of(KEY) == Budget(tokens=1024, overhead=7)
 
 
 def test_a_wild_probe_moves_a_budget_only_so_far() -> None:

@@ -48,14 +48,23 @@ class Budgets:
         budget = self._default if learned is None else self._within(learned)
         return budget if cap is None else replace(budget, tokens=min(budget.tokens, cap))
 
+    @property
+    def floor(self) -> int:
+        """The padded tokens that a budget has however few a probe finds best.
+
+        A probe that was disturbed by its neighbours on the machine must not spoil all batches. What
+        it has found to be slower than rows alone is another matter, so it has to look so far.
+        """
+        return self._default.tokens // 2
+
     def _within(self, learned: Learned) -> Budget:
-        # A probe that was disturbed by its neighbours on the machine must not spoil all batches.
         usual = self._default
-        return replace(
-            usual,
-            tokens=min(max(learned.tokens, usual.tokens // 2), usual.tokens * 4),
-            overhead=min(max(learned.overhead, usual.overhead // 4), usual.overhead * 4),
-        )
+        tokens = min(max(learned.tokens, self.floor), usual.tokens * 4)
+        overhead = min(max(learned.overhead, usual.overhead // 4), usual.overhead * 4)
+        if learned.most is not None:
+            tokens = min(tokens, learned.most)
+            overhead = min(overhead, learned.overhead)
+        return replace(usual, tokens=tokens, overhead=overhead)
 
     def learn(self, model: ModelKey, name: str, probe: Callable[[], Learned | None]) -> None:
         """Have a model's budget learned, unless that is known from an earlier run.

@@ -2,7 +2,8 @@
 
 More is not better: on a CPU what leaves the caches costs more than another pass saves, and on a GPU
 time grows with the batch once it is busy. So passes of doubling size are timed until the rate of
-tokens falls, and the smallest size near the peak is taken.
+tokens falls, and the smallest size near the peak is taken. One row alone is such a size too, and
+all others are held against it: no batch may take longer than its rows one after another.
 """
 
 import logging
@@ -19,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 # Tokens of one row: a short text. Longer rows make a pass of as many tokens slower, not faster.
 _LENGTH: Final = 32
-_FIRST_ROWS: Final = 2
 _MOST_ROWS: Final = 2048
 # A size is near the peak if its rate is at least so much of it.
 _NEAR: Final = 0.97
@@ -31,6 +31,11 @@ _LONGEST: Final = 0.5
 # Seconds for the whole probe: it keeps a worker from starting.
 _ALL_SECONDS: Final = 3.0
 _REPEATS: Final = 2
+# Rows are slower together if their rate is below so much of a lone row's: less is noise.
+_SLOWER: Final = 0.95
+# So often it is looked again, for so many seconds, since no batch will be as large from then on.
+_LOOKS: Final = 3
+_LOOK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +45,20 @@ class Learned:
     Attributes:
         tokens: The padded tokens of one pass at which the device does most useful work.
         overhead: In how many tokens' time a pass starts: so much padding is cheaper than a pass.
+        most: The padded tokens beyond which rows together take longer than one after another, or
+            could not be timed; None if no such size is known.
     """
 
     tokens: int
     overhead: int
+    most: int | None = None
 
 
 def probe(
     forward: Callable[[Sequence[Chunk]], Any],
     sample: Callable[[int], Chunk | None],
     clock: Callable[[], float] = time.perf_counter,
+    least: int = 0,
 ) -> Learned | None:
     """Time forward passes of growing size.
 
@@ -57,43 +66,90 @@ def probe(
         forward: Runs rows through the model.
         sample: Makes a row of so many tokens; None if the model has no such rows.
         clock: Seconds.
+        least: Passes of so many tokens are timed even where smaller ones are better, unless they
+            take too long.
 
     Returns:
-        What was learned; None if there are no sample rows, or not one pass succeeded.
+        What was learned; None if there are no sample rows, or not one batch succeeded.
     """
     row = sample(_LENGTH)
     if row is None:
         return None
-
-    def seconds(rows: int) -> float:
-        best = float("inf")
-        for _ in range(_REPEATS):
-            began = clock()
-            forward([row] * rows)
-            best = min(best, clock() - began)
-        return best
-
+    passes = _Passes(forward, row, clock)
     rates: dict[int, float] = {}
     began = clock()
     try:
-        forward([row])  # the first pass pays for what all later ones find ready
-        lone = seconds(1)
-        for doubling in count():
-            rows = _FIRST_ROWS << doubling
-            took = seconds(rows)
+        passes.seconds(1)  # the first pass pays for what all later ones find ready
+        lone = passes.shortest(1)
+        for doubling in count(1):
+            rows = 1 << doubling
+            took = passes.shortest(rows)
+            # All is held against the lone row: it is timed beside each, lest it was disturbed.
+            lone = min(lone, passes.shortest(1))
+            rates[1] = row.length / lone
             rates[rows] = rows * row.length / took
             peak = max(rates.values())
             behind = [rate < _FALLEN * peak for rate in list(rates.values())[-_FALLS:]]
-            fallen = len(behind) == _FALLS and all(behind)
+            fallen = len(behind) == _FALLS and all(behind) and rows * row.length >= least
             spent = clock() - began > _ALL_SECONDS
             if fallen or spent or took > _LONGEST or 2 * rows > _MOST_ROWS:
                 break
     except Exception as error:  # noqa: BLE001 - a probe decides nothing about the model's health
-        if not is_out_of_memory(error):
-            logger.warning("a probe failed: %s", type(error).__name__)
+        _warn(error)
     if not rates:
         return None
     peak = max(rates.values())
     best = min(rows for rows, rate in rates.items() if rate >= _NEAR * peak)
-    overhead = max(0.0, lone * peak - row.length)
-    return Learned(tokens=best * row.length, overhead=round(overhead))
+    suspects = [rows for rows in rates if rows > best and rates[rows] < _SLOWER * rates[1]]
+    most: int | None = None
+    try:
+        most = next((rows // 2 for rows in suspects if passes.are_slower(rows)), None)
+    except Exception as error:  # noqa: BLE001 - as above
+        _warn(error)
+    if most is None and max(rates) * row.length < least:
+        most = max(rates)
+    overhead = max(0.0, row.length * peak / rates[1] - row.length)
+    return Learned(
+        tokens=best * row.length,
+        overhead=round(overhead),
+        most=None if most is None else most * row.length,
+    )
+
+
+class _Passes:
+    """Times passes of equal rows."""
+
+    def __init__(
+        self, forward: Callable[[Sequence[Chunk]], Any], row: Chunk, clock: Callable[[], float]
+    ) -> None:
+        self._forward, self._row, self._clock = forward, row, clock
+
+    def seconds(self, rows: int, passes: int = 1) -> float:
+        """Time passes of so many rows, one after another."""
+        began = self._clock()
+        for _ in range(passes):
+            self._forward([self._row] * rows)
+        return self._clock() - began
+
+    def shortest(self, rows: int) -> float:
+        """Time a pass some times: whatever disturbs it makes it longer."""
+        return min(self.seconds(rows) for _ in range(_REPEATS))
+
+    def are_slower(self, rows: int) -> bool:
+        """Look again whether rows take longer together than one after another.
+
+        Both are timed in turn and for about as long, so that what disturbs them hits both alike.
+        """
+        together = alone = float("inf")
+        began = self._clock()
+        for _ in range(_LOOKS):
+            together = min(together, self.seconds(rows))
+            alone = min(alone, self.seconds(1, passes=rows))
+            if self._clock() - began > _LOOK_SECONDS:
+                break
+        return alone < _SLOWER * together
+
+
+def _warn(error: Exception) -> None:
+    if not is_out_of_memory(error):
+        logger.warning("a probe failed: %s", type(error).__name__)
