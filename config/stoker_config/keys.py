@@ -1,5 +1,6 @@
 """The names of all keys that Stoker keeps in Redis, beside Celery's own."""
 
+from bisect import bisect_right
 from typing import Final
 
 # The priorities that have a list of their own: kombu's own steps. 0 is served first.
@@ -159,5 +160,15 @@ def queue(queue_name: str, priority: int, steps: tuple[int, ...]) -> str:
         priority: The message's priority; 0 is served first.
         steps: The priorities that have a list of their own; others share the next lower one's.
     """
-    step = max(each for each in steps if each <= priority)
+    step = step_of(priority, steps)
     return queue_name if step == 0 else f"{queue_name}\x06\x16{step}"
+
+
+def step_of(priority: int, steps: tuple[int, ...] = PRIORITY_STEPS) -> int:
+    """Give the step whose list a priority shares.
+
+    Args:
+        priority: A message's priority: any number.
+        steps: The priorities that have a list of their own, in order.
+    """
+    return steps[max(bisect_right(steps, priority) - 1, 0)]

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,12 @@ from stoker_workers.engine.batcher import Batcher
 from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.delivery import Delivery, Work
 from stoker_workers.engine.model import Chunk, ModelKey, Prepared
+from stoker_workers.engine.turns import EVERY
 from stoker_workers.engine.window import Budget, Row, grow
 
+STEPS = (0, 3, 6, 9)
+# Which of the priorities have rows waiting.
+SETS = [steps for count in (2, 3, 4) for steps in combinations(STEPS, count)]
 BUDGET = Budget(tokens=1024, rows=64, window=256, efficiency=0.9, overhead=16)
 
 
@@ -130,19 +135,46 @@ def test_a_higher_priority_seeds_the_batch_and_lower_ones_may_join_it() -> None:
     assert len(batch) == 6
 
 
-def test_the_lowest_priority_gets_a_turn_however_much_is_above_it() -> None:
+@pytest.mark.parametrize("steps", SETS, ids=str)
+def test_backlogged_priorities_each_seed_in_time_and_the_highest_most_often(
+    steps: tuple[int, ...],
+) -> None:
     batcher = Batcher(lambda _: Budget(tokens=10, rows=1))
-    low = work([10], priority=9)
-    batcher.add(low)
-    turns = 0
-    while True:
-        for _ in range(3):
-            batcher.add(work([10], priority=0))
-        turns += 1
-        if form(batcher)[0].work is low:
-            break
-        assert turns < 10
-    assert turns == 10
+    bound = EVERY * (len(steps) - 1)
+    seeds: list[int] = []
+    for _ in range(4 * bound):
+        for step in steps:
+            batcher.add(work([10], model=f"m{step}", priority=step))
+        [row] = form(batcher)
+        seeds.append(row.work.delivery.priority)
+        batcher.charge([row], 1.0)
+
+    for step in steps:
+        turns = [0, *(at for at, seed in enumerate(seeds, 1) if seed == step), len(seeds)]
+        assert max(later - turn for turn, later in pairwise(turns)) <= bound
+    assert seeds.count(steps[0]) >= 0.9 * len(seeds)
+    lower = [seeds.count(step) for step in steps[1:]]
+    assert max(lower) - min(lower) <= 1
+
+
+@given(st.sampled_from(STEPS), st.data())
+def test_a_priority_seeds_in_time_whatever_comes_and_goes_beside_it(
+    waits: int, data: st.DataObject
+) -> None:
+    batcher = Batcher(lambda _: Budget(tokens=10, rows=1))
+    batcher.add(work([10], priority=waits))
+    for _ in range(data.draw(st.integers(0, 3 * EVERY))):
+        batcher.add(work([10], priority=data.draw(st.sampled_from(STEPS))))
+        form(batcher)
+    waiting = work([10], model="new", priority=waits)
+    batcher.add(waiting)
+    for _ in range(EVERY * len(STEPS)):
+        for step in data.draw(st.sets(st.sampled_from(STEPS))) - {waits}:
+            batcher.add(work([10], priority=step))
+        [row] = form(batcher)
+        if row.work.delivery.priority == waits:
+            return
+    pytest.fail("it never had a turn")
 
 
 def test_backlogged_models_get_equal_device_time_whatever_they_cost_and_send() -> None:
@@ -253,6 +285,33 @@ def test_every_other_batch_is_seeded_by_the_row_whose_time_runs_out_next() -> No
     order = [waiting.index(form(batcher)[0].work) for _ in range(6)]
 
     assert order == [0, 5, 1, 4, 2, 3]
+
+
+@pytest.mark.parametrize(("models", "priorities"), [(1, (0, 9)), (1, (0, 3, 9)), (2, (3,))])
+def test_rows_whose_time_runs_out_hold_up_none_of_their_priority_that_has_no_such_time(
+    models: int, priorities: tuple[int, ...]
+) -> None:
+    batcher = Batcher(lambda _: Budget(tokens=1, rows=1))
+    waiting = [
+        work([1], model=f"m{model}", priority=priority)
+        for model in range(models)
+        for priority in priorities
+    ]
+    for made in waiting:
+        batcher.add(made)
+    left = list(waiting)
+    for _ in range(2 * EVERY * len(waiting)):
+        for made in waiting:
+            assert made.key is not None
+            due = work([1], model=made.key.model, priority=made.delivery.priority)
+            due.clocks = Clocks.of(TextClassification(inputs="x", queue_timeout=9), 0.0, lambda: 0)
+            batcher.add(due)
+        [row] = form(batcher)
+        left = [made for made in left if made is not row.work]
+        # Not quite the same for both models, so that they have every other batch.
+        batcher.charge([row], 1.001 if row.work.key == waiting[-1].key else 1.0)
+
+    assert not left
 
 
 def test_a_time_that_runs_out_lends_no_priority() -> None:

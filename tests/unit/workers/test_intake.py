@@ -76,3 +76,18 @@ def test_what_is_no_time_counts_from_the_arrival(server: Any, submitted: Any) ->
 
     assert before - 1 < taken[0].submitted < before + 60
     assert taken[0].handle.submitted_at == taken[0].submitted
+
+
+@pytest.mark.parametrize(
+    ("priority", "step"), [(None, 0), ("9", 0), (-5, 0), (2, 0), (3, 3), (8, 6), (9, 9), (10**9, 9)]
+)
+def test_a_priority_is_that_of_its_list_lest_there_be_more_than_take_turns(
+    server: Any, priority: Any, step: int
+) -> None:
+    taken: list[Delivery] = []
+    request = foreign("job")
+    request.delivery_info["priority"] = priority
+
+    make_intake(server, taken.append, lambda _: None)(request)
+
+    assert taken[0].priority == step

@@ -4,17 +4,21 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise, product
 from typing import Any
 
 import pytest
 import redis
+from kombu import Connection
 
 from stoker_config import keys
+from stoker_config.keys import PRIORITY_STEPS as STEPS
 from stoker_workers.broker.leases import give_back_lapsed
 from stoker_workers.broker.ledger import Ledger, Return
 from stoker_workers.broker.scripts import CLAIM, LAPSED
-from stoker_workers.broker.transport import LOW_TURN, first_queue
+from stoker_workers.broker.transport import ALIAS
+from stoker_workers.engine.turns import EVERY
 from tests.support.until import until
 
 LISTS = ["q", "q\x06\x163", "q\x06\x166", "q\x06\x169"]
@@ -31,9 +35,9 @@ def fill(server: Any, key: str, count: int, word: str = "m") -> None:
         server.lpush(key, json.dumps({"body": f"{word}{at}", "properties": {}}))
 
 
-def claim(server: Any, limit: int, prefix: str = "t.", low: bool = False) -> list[tuple[int, str]]:
+def claim(server: Any, limit: int, prefix: str = "t.") -> list[tuple[int, str]]:
     flat = server.eval(
-        CLAIM, 2 + len(LISTS), "index", "table", *LISTS, limit, prefix, limit // 10, int(low),
+        CLAIM, 2 + len(LISTS), "index", "table", *LISTS, limit, prefix, limit // 10,
         *(json.dumps("q") for _ in LISTS),
     )  # fmt: skip
     return [(at, json.loads(text)["body"]) for at, text in zip(flat[::2], flat[1::2], strict=True)]
@@ -90,14 +94,6 @@ def test_a_priority_that_is_alone_gets_all(server: Any) -> None:
     fill(server, LISTS[2], 100)
 
     assert len(claim(server, 50)) == 50
-
-
-def test_small_claims_turn_to_the_low_end_now_and_then(server: Any) -> None:
-    for key in LISTS:
-        fill(server, key, 10)
-
-    assert [at for at, _ in claim(server, 1, "a.")] == [0]
-    assert [at for at, _ in claim(server, 1, "b.", low=True)] == [3]
 
 
 def test_what_is_given_back_is_served_first_in_its_old_order_unchanged(server: Any) -> None:
@@ -269,10 +265,79 @@ def test_two_threads_that_flush_at_once_forget_no_acknowledgement(server: Any) -
     assert server.hlen("table") == 0
 
 
-@pytest.mark.parametrize("queues", range(1, 13))
-def test_each_queue_is_the_first_of_as_many_claims_and_low_turns_as_any_other(queues: int) -> None:
-    claims = range(1, LOW_TURN * LOW_TURN * queues + 1)
-    for some in (claims, claims[LOW_TURN - 1 :: LOW_TURN]):
-        first = Counter(first_queue(each, queues) for each in some)
-        assert set(first) == set(range(queues))
-        assert max(first.values()) <= 1.3 * min(first.values())
+def waiting_in(server: Any, queues: Sequence[str], steps: Sequence[int], count: int) -> None:
+    """Fill the lists of some queues and priorities."""
+    for queue in queues:
+        for step in steps:
+            headers = {"list": [queue, step]}
+            message = {"body": "", "headers": headers, "properties": {"delivery_info": {}}}
+            server.lpush(keys.queue(queue, step, STEPS), *[json.dumps(message)] * count)
+
+
+def claims(redis_url: str, queues: Sequence[str], limit: int, count: int) -> list[Counter[Any]]:
+    """Let a channel of a worker's claim, and tell how much of each list each claim took."""
+    url = f"{ALIAS}+socket://{redis_url.removeprefix('unix://')}"
+    options = {"queue_order_strategy": "priority", "claim_limit": limit}
+    taken: list[Counter[Any]] = [Counter() for _ in range(count)]
+    last = 0
+
+    def take(message: Any) -> None:
+        nonlocal last
+        last = int(message.delivery_tag.split(".")[-2])
+        if last <= count:
+            taken[last - 1][tuple(message.headers["list"])] += 1
+
+    with Connection(url, transport_options=options) as connection:
+        channel = connection.channel()
+        for queue in queues:
+            channel.basic_consume(queue, False, take, queue)
+        while last < count:
+            connection.drain_events(timeout=5)
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("queues", "steps", "limit"),
+    [
+        *((1, steps, 8) for size in (2, 3, 4) for steps in combinations(STEPS, size)),
+        (1, STEPS, 1),
+        (1, STEPS, 10),
+        (2, STEPS, 3),
+        (3, (0, 3, 6), 9),
+        (4, STEPS, 12),  # A claim that could leave a tenth, though not to each of sixteen lists.
+        (4, STEPS, 16),
+    ],
+    ids=str,
+)
+def test_every_list_with_a_backlog_is_served_in_time_and_the_highest_most(
+    server: Any, redis_url: str, queues: int, steps: tuple[int, ...], limit: int
+) -> None:
+    names = [f"q{at}" for at in range(queues)]
+    lower = queues * (len(steps) - 1)
+    bound = EVERY * lower
+    waiting_in(server, names, steps, 2 * bound * limit)
+
+    taken = claims(redis_url, names, limit, 2 * bound)
+
+    for each in product(names, steps):
+        turns = [0, *(at for at, claim in enumerate(taken, 1) if claim[each]), len(taken)]
+        assert max(later - turn for turn, later in pairwise(turns)) <= bound
+    total: Counter[Any] = sum(taken, Counter())
+    highest = [total[name, steps[0]] for name in names]
+    assert sum(highest) >= 0.9 * total.total() if limit < 10 else all(highest)
+    assert max(highest) <= 1.3 * min(highest)
+
+
+@pytest.mark.parametrize("queues", [2, 3, 9, 10])
+def test_each_queue_is_the_first_of_as_many_small_claims_as_any_other(
+    server: Any, redis_url: str, queues: int
+) -> None:
+    names = [f"q{at}" for at in range(queues)]
+    waiting_in(server, names, (0, 9), EVERY * queues)
+
+    taken = claims(redis_url, names, 1, EVERY * queues)
+
+    total: Counter[Any] = sum(taken, Counter())
+    for step in (0, 9):
+        counts = [total[name, step] for name in names]
+        assert max(counts) - min(counts) <= 1

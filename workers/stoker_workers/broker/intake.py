@@ -135,6 +135,7 @@ class Intake:
 
 
 def _priority(request: Any) -> int:
-    # A stock message without one counts as highest, as on kombu's lists.
+    # A stock message without one counts as highest, as on kombu's lists. Of the others it is the
+    # list that counts: they take turns, and numbers of a caller's own would be more of these.
     priority = request.delivery_info.get("priority")
-    return priority if isinstance(priority, int) else 0
+    return keys.step_of(priority) if isinstance(priority, int) else 0

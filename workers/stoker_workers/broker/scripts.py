@@ -11,9 +11,9 @@ from stoker_config.lapsed import DIED
 # Takes up to ARGV[1] messages and registers each under a tag of this claim's own, so that no crash
 # falls between taking and registering, and nobody else's acknowledgement meets this delivery.
 # KEYS: index, hash, then one list for each priority and queue, first served first.
-# ARGV: how many, the tags' prefix, a tenth of how many, whether to begin at the low end, and for
-# each list its queue's name as JSON.
-# Each list that is not empty is left at least the tenth by those before it: none starves.
+# ARGV: how many, the tags' prefix, each list's share, and for each list its queue's name as JSON.
+# The shares of all lists come to ARGV[1] at most. Each list that is not empty is left its share by
+# those before it. So none starves, unless a share is nothing: then the order must change.
 CLAIM: Final = """
 local left, prefix, share = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local length, busy = {}, 0
@@ -22,19 +22,17 @@ for i = 3, #KEYS do
   if length[i] > 0 then busy = busy + 1 end
 end
 if busy == 0 then return {} end
-local first, last, by = 3, #KEYS, 1
-if ARGV[4] == '1' then first, last, by = #KEYS, 3, -1 end
 local time = redis.call('TIME')
 local now = time[1] .. '.' .. string.format('%06d', time[2])
 local out, index, hash, n = {}, {}, {}, 0
-for i = first, last, by do
+for i = 3, #KEYS do
   if length[i] > 0 and left > 0 then
     busy = busy - 1
-    local take = math.min(length[i], math.max(left - share * busy, math.min(left, 1)))
+    local take = math.min(length[i], left - share * busy)
     local items = redis.call('LRANGE', KEYS[i], -take, -1)
     redis.call('LTRIM', KEYS[i], 0, -take - 1)
     left = left - take
-    local tail = ', "", ' .. ARGV[i + 2] .. ']'
+    local tail = ', "", ' .. ARGV[i + 1] .. ']'
     for j = take, 1, -1 do
       n = n + 1
       local tag = prefix .. n

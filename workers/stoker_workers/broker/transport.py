@@ -3,7 +3,10 @@
 It reads and writes kombu's own lists, envelopes and `unacked` keys, so stock producers and stock
 workers share the broker. It differs in how a worker takes and returns messages:
 
-- a claim is one script that takes up to `claim_limit` messages and registers them;
+- a claim is one script that takes up to `claim_limit` messages and registers them. It leaves each
+  list a tenth (or an equal part, if there are more than ten). Where that is not a message, every
+  tenth claim begins with the list that has had nothing for longest. So each list that waits is
+  served within 10 claims for each of the worker's lists, which are four a queue;
 - an idle worker waits by blocking peeks, which move nothing;
 - the process's `Ledger` renews leases, acknowledges by the batch, and survives reconnects;
 - a delivery's tag is minted by its claim, so a late worker meets nobody else's delivery.
@@ -29,13 +32,12 @@ from stoker_workers.broker.ledger import Ledger
 from stoker_workers.broker.peeks import PEEK, Peeks, Poller
 from stoker_workers.broker.qos import QoS
 from stoker_workers.broker.scripts import CLAIM
+from stoker_workers.engine.turns import EVERY, Turns
 
 logger = logging.getLogger(__name__)
 
 # The name under which broker URLs choose this transport.
 ALIAS: Final = "stoker"
-# Every so many claims of a few messages one begins with the lowest priority.
-LOW_TURN: Final = 10
 
 # A delivery's tag, the list and the queue that its message came from, and its text.
 Claimed = tuple[str, str, str, Any]
@@ -67,6 +69,9 @@ class Channel(stock.Channel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.peeks = Peeks(self)
         self._claims = 0
+        # How many claims have begun with the highest priority.
+        self._ordinary = 0
+        self._turns: Turns[str] = Turns()
         self._in_poll: Any = False
         self._no_ack: set[str] = set()
         self._claiming: list[tuple[str, str]] = []
@@ -143,7 +148,11 @@ class Channel(stock.Channel):
         if give_back_doubted(self.ledger, self.queues_of):
             logger.warning("jobs of a claim that was cut off went back to the queue")
         self._claims += 1
-        low_turn = limit < LOW_TURN and self._claims % LOW_TURN == 0
+        share = limit // max(EVERY, len(lists))
+        if not share and self._turns.due():
+            lists.sort(key=lambda each: self._turns.last(each[0]))
+        else:
+            self._ordinary += 1
         self._claiming = lists
         self._brpop_sent_at = monotonic()
         connection = self._in_poll = self.client.connection
@@ -156,8 +165,7 @@ class Channel(stock.Channel):
             *(key for key, _ in lists),
             limit,
             self._claim_prefix(),
-            limit // LOW_TURN,
-            int(low_turn),
+            share,
             *(json.dumps(queue) for _, queue in lists),
         )
 
@@ -196,6 +204,8 @@ class Channel(stock.Channel):
             (f"{prefix}{at + 1}", *lists[flat[2 * at]], flat[2 * at + 1])
             for at in range(len(flat) // 2)
         ]
+        for at in set(flat[::2]):
+            self._turns.had(lists[at][0])
         # Before the first is delivered: whatever comes of it, the others are held.
         self.ledger.claimed({tag: key for tag, key, _, _ in claimed})
         return claimed
@@ -240,7 +250,8 @@ class Channel(stock.Channel):
 
     def _lists(self) -> list[tuple[str, str]]:
         queues = self._queue_cycle.consume(len(self.active_queues))
-        first = first_queue(self._claims, len(queues))
+        # Each is in its turn the first of its priority, which takes the most.
+        first = self._ordinary % max(1, len(queues))
         queues = [*queues[first:], *queues[:first]]
         return [
             (self._q_for_pri(queue, step), queue)
@@ -252,20 +263,6 @@ class Channel(stock.Channel):
         if type.startswith(PEEK):
             return self.peeks.read(type)
         return super()._poll_error(type, **options)
-
-
-def first_queue(claims: int, queues: int) -> int:
-    """Say with which queue a claim begins within a priority: the first takes the most.
-
-    It is another with each claim. Low turns and the others are counted by themselves: in one count,
-    a number of queues that divides that from one low turn to the next would give all to the same.
-
-    Args:
-        claims: How many claims there have been, with this one.
-        queues: How many queues there are.
-    """
-    turn, ordinary = divmod(claims, LOW_TURN)
-    return (claims - turn if ordinary else turn) % max(1, queues)
 
 
 class Transport(stock.Transport):

@@ -3,12 +3,14 @@
 A batch is formed only when the device is free, so it holds what has come in meanwhile. Its seed is
 chosen in four steps:
 
-1. the priority: the highest that waits, but now and then the lowest, so that it never starves;
+1. the priority: the highest that waits, but in every tenth batch the one that has seeded none for
+   longest. So of the four each seeds one in 40, and in 30 while the highest waits all the time;
 2. the model: the one that has had the device for the shortest time, so that a busy model takes
    nothing from a quiet one (virtual device-seconds, as in fair queueing, and seconds of loading if
    others had to go for it);
 3. the tenant: likewise;
-4. the row: the oldest, and every other time the one whose time runs out next.
+4. the row: the oldest, and every other time the one whose time runs out next. Each priority of
+   each kind of rows counts its own times: in one count, the tenth batch would always be the same.
 
 From the rows that may share a pass with the seed, sorted by length, its neighbours join it. They
 are looked for among as many of each tenant's.
@@ -18,15 +20,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import islice, zip_longest
 from math import inf
-from typing import Final
 
 from stoker_workers.engine.delivery import Work
 from stoker_workers.engine.model import ModelKey
 from stoker_workers.engine.shares import Shares
+from stoker_workers.engine.turns import Turns
 from stoker_workers.engine.window import Batch, Budget, Row, grow
-
-# Every so many batches one is seeded by the lowest priority that waits.
-_LOW_TURN: Final = 10
 
 Share = Callable[[str], float]
 
@@ -37,6 +36,8 @@ class _Kind:
     def __init__(self, model: ModelKey) -> None:
         self.model = model
         self.lines: dict[int, dict[str, deque[Row]]] = {}
+        # How many batches rows of each priority have seeded.
+        self.seeds: Counter[int] = Counter()
 
     def add(self, row: Row) -> None:
         work = row.work
@@ -85,13 +86,13 @@ class Batcher:
     def __init__(self, budget_of: Callable[[ModelKey], Budget]) -> None:
         self._budget_of = budget_of
         self._kinds: dict[Hashable, _Kind] = {}
+        self._priorities: Turns[int] = Turns()
         self._models: Shares[ModelKey] = Shares()
         self._tenants: Shares[str] = Shares()
         # What each model's loading cost, until its next batch pays for it.
         self._owed: dict[ModelKey, float] = {}
         self._waiting = 0
         self._arrivals = 0
-        self._batches = 0
 
     def __len__(self) -> int:
         return self._waiting
@@ -117,17 +118,18 @@ class Batcher:
         """Take the rows of the next forward pass; None if none wait."""
         if not self._kinds:
             return None
-        self._batches += 1
         waiting = {priority for kind in self._kinds.values() for priority in kind.lines}
-        low_turn = self._batches % _LOW_TURN == 0
-        priority = max(waiting) if low_turn else min(waiting)
+        turns = self._priorities
+        priority = min(waiting, key=turns.last) if turns.due() else min(waiting)
+        turns.had(priority)
         name, kind = min(
             ((name, kind) for name, kind in self._kinds.items() if priority in kind.lines),
             key=lambda each: (self._models.of(each[1].model), each[1].oldest(priority)),
         )
         budget = self._budget_of(kind.model)
         window = list(islice(kind.rows(priority, self._tenants.of), budget.window))
-        if self._batches % 2 == 0:
+        kind.seeds[priority] += 1
+        if kind.seeds[priority] % 2 == 0:
             _hurry(window, priority)
         batch = grow(window, budget)
         kind.take(batch.rows)

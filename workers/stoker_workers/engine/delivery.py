@@ -27,7 +27,7 @@ class Delivery:
         args: Its positional arguments.
         kwargs: Its keyword arguments.
         submitted: When it was submitted or, failing that, arrived: `Outlet.now` of that time.
-        priority: As the message has it: 0 is served first.
+        priority: The step of its message's priority, one of four: 0 is served first.
         redelivered: Whether it was delivered before, to a worker that did not end it.
         handle: The broker's own record of it; the engine never looks inside.
     """
