@@ -13,8 +13,9 @@ from stoker_workers.engine.meter import Meter
 from stoker_workers.engine.preparing import Preparing
 from stoker_workers.engine.running import Running
 from stoker_workers.engine.window import Budget
-from tests.doubles.model import FakeModels
+from tests.doubles.model import FakeModel, FakeModels
 from tests.doubles.store import MemoryStore, payloads
+from tests.support.until import until
 
 
 class Told:
@@ -28,7 +29,6 @@ class Told:
         self.withdrawn: set[str] = set()
         self.died: dict[str, int] = {}
         self.back: list[tuple[list[str], list[str], bool]] = []
-        self.broken = False
         self.parts: list[Said] = []
         self.lost: set[str] = set()
 
@@ -57,8 +57,6 @@ class Told:
         return [each.delivery for each in said if each.delivery.id in self.lost]
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
-        if self.broken:
-            raise ConnectionError("the store is away")
         for delivery, outcome in outcomes:
             assert delivery.id not in self.outcomes
             self.outcomes[delivery.id] = outcome
@@ -94,6 +92,21 @@ def running(told: Told, models: FakeModels | None = None) -> Iterator[Flow]:
     flow.start()
     yield flow
     assert flow.stop(10)
+
+
+def hold(flow: Flow, *deliveries: Delivery) -> None:
+    """Hold the device until the test sets its model's `go`, and have deliveries wait for it."""
+    flow.accept(delivery("hold"))
+    until(lambda: flow._line.begun)
+    for each in deliveries:
+        flow.accept(each)
+    until(lambda: len(flow._line.batcher) == len(deliveries))
+
+
+def share(flow: Flow, model: FakeModel, *deliveries: Delivery) -> None:
+    """Have deliveries share a pass: the device is held until all of them wait for it."""
+    hold(flow, *deliveries)
+    model.go.set()
 
 
 def stages(

@@ -2,17 +2,18 @@
 
 Its inputs are texts; a row's length is the number of its words. What it gives has the shape of
 its task: the text stands in it as a label, a filled mask or a continued text. Words steer it:
-`sleep=0.5` makes the forward pass take that long, `steps=0.5` as well, in small steps between which
-a row may end, `fail` makes it raise, `oom=3` makes it run out of memory in a batch of more than
-three rows, `kill` ends the process, `fault` loses the device, `exit=STAGE` calls `sys.exit()` in
-that stage, `bad` is refused by preprocessing, `draw=9` gives a picture of nine bytes as an
-artifact.
+`sleep=0.5` makes the forward pass take that long, `hold` until a test sets `go`, `steps=0.5` that
+long as well, in small steps between which a row may end, `fail` makes it raise, `oom=3` makes it
+run out of memory in a batch of more than three rows, `kill` ends the process, `fault` loses the
+device, `exit=STAGE` calls `sys.exit()` in that stage, `bad` is refused by preprocessing, `draw=9`
+gives a picture of nine bytes as an artifact.
 """
 
 import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -54,11 +55,13 @@ class FakeModel:
     Attributes:
         batches: Each pass's lengths.
         steps: The texts of all steps.
+        go: Set once a pass that holds the device may end.
     """
 
     name: str = "fake@local"
     batches: list[list[int]] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
+    go: threading.Event = field(default_factory=threading.Event)
 
     def is_slow(self, job: Job) -> bool:
         return False
@@ -81,6 +84,8 @@ class FakeModel:
         words = " ".join(texts)
         for seconds in re.findall(r"sleep=([\d.]+)", words):
             time.sleep(float(seconds))
+        if "hold" in words.split():
+            assert self.go.wait(20)
         grown = [Grown(f"{text} and on") for text in texts]
         for each, follower in zip(grown, follow, strict=False):
             if follower is not None:

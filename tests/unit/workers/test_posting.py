@@ -53,6 +53,8 @@ def post(
 def kept(request: BaseHTTPRequestHandler, status: int = 200, body: bytes = b"thanks") -> None:
     """Answer, and keep the connection for the next request."""
     request.protocol_version = "HTTP/1.1"
+    # Its body goes out at once, and not only when its head has been acknowledged.
+    request.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     request.rfile.read(int(request.headers["Content-Length"]))
     request.close_connection = False
     give(request, status, body)
@@ -77,7 +79,15 @@ def test_a_body_arrives_with_its_headers() -> None:
         assert server.paths == ["/%C3%A4?b=c"]
 
 
-def test_connections_are_kept_and_used_again() -> None:
+async def freed(poster: Poster) -> None:
+    """Wait until the rest of an answer has been read: its connection is free for the next post."""
+    async with asyncio.timeout(SECONDS):
+        while not poster._free:
+            await asyncio.sleep(0.01)
+
+
+def test_connections_are_kept_and_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoker_workers.outside.exchange._BODY_SECONDS", SECONDS)
     ports = []
 
     def take(request: BaseHTTPRequestHandler) -> None:
@@ -87,8 +97,7 @@ def test_connections_are_kept_and_used_again() -> None:
     async def use(poster: Poster) -> None:
         for _ in range(5):
             assert (await poster.post(url, {}, b"x", SECONDS)).status_code == 200
-            # The rest of the answer is read when its head has been given.
-            await asyncio.sleep(0.05)
+            await freed(poster)
         await asyncio.gather(*(poster.post(url, {}, b"x", SECONDS) for _ in range(3)))
 
     with serving(take) as server:
@@ -152,6 +161,7 @@ def test_an_address_that_speaks_no_tls_is_passed_over() -> None:
 def test_whoever_has_had_an_answer_closes_no_connection_that_another_post_has_taken(
     monkeypatch: pytest.MonkeyPatch, given_up: bool
 ) -> None:
+    monkeypatch.setattr("stoker_workers.outside.exchange._BODY_SECONDS", SECONDS)
     answered = threading.Event()
 
     def take(request: BaseHTTPRequestHandler) -> None:
@@ -160,12 +170,15 @@ def test_whoever_has_had_an_answer_closes_no_connection_that_another_post_has_ta
 
     async def use(poster: Poster) -> None:
         await poster.post(url, {}, b"x", SECONDS)
-        await asyncio.sleep(0.05)
+        await freed(poster)
+        # Once the connection is free, its server may yet have to say so.
+        assert await asyncio.to_thread(answered.wait, SECONDS)
         # From here on each post finds too many connections that nobody waits for.
         monkeypatch.setattr("stoker_workers.outside.posting.MOST_IDLE", -1)
         answered.clear()
         first = asyncio.create_task(poster.post(url, {}, b"first", SECONDS))
         await asyncio.sleep(0)
+        # The loop stands still, so that it reads nothing before there is all of the answer.
         assert answered.wait(SECONDS)
         # In one round of the loop the answer is read; in the next one the second post begins, and
         # only then the first one goes on.

@@ -17,16 +17,15 @@ from tests.support.until import until
 def test_what_nobody_waits_for_is_not_run() -> None:
     told, models = Told(), FakeModels()
     told.unwanted = {"two", "three"}
-    with running(told, models) as flow:
-        flow.accept(delivery("sleep=0.1"))
-        until(lambda: bool(told.begun))
-        for words in ("one", "two", "three"):
-            flow.accept(delivery(words))
-        until(lambda: "one" in told.outcomes)
+    preparing, second, third = stages(told, models, *map(delivery, ("one", "two", "three")))
+    for _ in range(3):
+        assert preparing.next()
+    assert second.next()
+    assert third.next()
 
     assert told.gone == ["two", "three"]
-    assert set(told.outcomes) == {"sleep=0.1", "one"}
-    assert models.model.batches == [[1], [1]]
+    assert set(told.outcomes) == {"one"}
+    assert models.model.batches == [[1]]
 
 
 def test_canceling_a_running_row_ends_it_and_spares_its_neighbours() -> None:

@@ -18,7 +18,7 @@ from stoker_workers.engine.lending import Entry
 from stoker_workers.engine.model import Chunk, ModelKey, WarmModel
 from stoker_workers.engine.telling import Telling, _Cursor
 from stoker_workers.engine.window import Budget, Row
-from tests.doubles.line import Told, delivery, running
+from tests.doubles.line import Told, delivery, running, share
 from tests.doubles.model import FakeModel, FakeModels
 from tests.doubles.store import payloads
 from tests.support.until import until
@@ -87,15 +87,14 @@ def test_a_webhook_is_told_seldom_and_all_of_it() -> None:
 
 
 def test_a_canceled_jobs_text_ends_at_once() -> None:
-    gone, stays = "gone" + "-on" * 100 + " steps=5", "stays steps=1.2"
-    told = Told()
-    with running(told) as flow:
-        flow.accept(asking(gone, stream=True))
-        flow.accept(asking(stays, stream=True))
+    gone, stays = "gone" + "-on" * 100 + " steps=60", "stays steps=1.2"
+    told, models = Told(), FakeModels()
+    with running(told, models) as flow:
+        share(flow, models.model, asking(gone, stream=True), asking(stays, stream=True))
         until(lambda: len({said.delivery.id for said in told.parts}) == 2)
         told.withdrawn.add(gone)
         until(lambda: told.gone == [gone])
-        until(lambda: bool(told.outcomes))
+        until(lambda: stays in told.outcomes)
         until(lambda: not flow._telling._followed)
 
     assert gone.startswith(text_of(told.parts, gone))
