@@ -106,17 +106,21 @@ def test_jobs_of_a_killed_worker_run_on_another(
 
 
 @pytest.mark.own_transport("jobs of a silent worker go to another one within its lease")
-def test_a_job_longer_than_the_lease_runs_once(
-    client: Client, redis_url: str, tmp_path: Path
+def test_a_job_ten_times_as_long_as_the_lease_runs_once(
+    client: Client, server: Any, redis_url: str, tmp_path: Path
 ) -> None:
     with (
         worker(redis_url, tmp_path, name="w1", lease=1) as first,
         worker(redis_url, tmp_path, name="w2", lease=1) as second,
     ):
-        handle = client.submit(text("sleep=5"))
-        assert isinstance(handle.wait(timeout=20), Success)
+        handle = client.submit(text("sleep=10"))
+        done = handle.wait(timeout=40)
         lines = first.lines() + second.lines()
 
+    assert isinstance(done, Success)
+    assert done.times.attempts == 1
+    # Neither was it given back, which would count what ran as a death.
+    assert not server.exists(keys.starts(handle.id), keys.deaths(handle.id))
     assert "went back to the queue" not in lines
 
 
