@@ -1,18 +1,21 @@
 """A server that is away for a while fails no job whose links it is to take, and loses no link."""
 
 import gc
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 import redis
-from celery import chain, chord
+from celery import chain, chord, group
+from celery.app.task import Context
 from celery.canvas import Signature
 from kombu import Connection, pools
 from kombu.exceptions import OperationalError
 
 from stoker import TextClassification
 from stoker_config import keys
+from stoker_tasks.errors import InvalidInput
 from stoker_workers.broker.links import is_away
 from tests.unit.workers.test_fast_lane import Broker, broker, success
 
@@ -21,7 +24,11 @@ __all__ = ["broker"]
 # Whatever else lies about when Celery's results are thrown away: see `no_results`.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
-AWAY = (OperationalError, redis.ConnectionError)
+
+def ended(broker: Broker, job_id: str) -> str:
+    """Give a job's final state; '' if it has none."""
+    stored = broker.server.get(keys.result(job_id))
+    return "" if stored is None else str(json.loads(stored)["status"])
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +42,8 @@ def no_results(broker: Broker) -> Iterator[None]:
 def links_go_nowhere(broker: Broker) -> Iterator[None]:
     """Have the worker send its links to a server that is not there."""
     with pytest.MonkeyPatch.context() as patch:
-        nobody = pools.producers[Connection("redis://127.0.0.1:1/0")]
+        once = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
+        nobody = pools.producers[Connection("redis://127.0.0.1:1/0", transport_options=once)]
         patch.setattr(broker.app.amqp, "_producer_pool", nobody)
         yield
 
@@ -65,17 +73,17 @@ def test_a_job_whose_link_cannot_be_sent_goes_back(
     link = submit(broker)
     request, neighbour = broker.take(), broker.request()
 
-    with links_go_nowhere(broker), pytest.raises(AWAY):
+    with links_go_nowhere(broker):
         broker.end_all({request: success(), neighbour: success()})
 
-    assert not broker.server.exists(*map(keys.result, (link, request.id, neighbour.id)))
-    again = {request.id: request for request in (broker.take(), broker.take())}
-    assert set(again) == {request.id, neighbour.id}
-    broker.end_all(dict.fromkeys(again.values(), success()))
-    for job in again:
-        assert b'"SUCCESS"' in broker.server.get(keys.result(job))
+    assert ended(broker, neighbour.id) == "SUCCESS"
+    assert ended(broker, request.id) == ended(broker, link) == ""
+    again = broker.take()
+    assert again.id == request.id
+    broker.end_all({again: success()})
+    assert ended(broker, request.id) == "SUCCESS"
     assert broker.take().id == link
-    assert not broker.server.exists(keys.result(link))
+    assert ended(broker, link) == ""
 
 
 @contextmanager
@@ -90,22 +98,92 @@ def joins_fail(broker: Broker) -> Iterator[None]:
         yield
 
 
+def in_chord(broker: Broker) -> str:
+    parts = [signed(broker, "a"), signed(broker, "b")]
+    return str(chord(parts, signed(broker, None)).apply_async().id)
+
+
 @pytest.mark.parametrize("away", [links_go_nowhere, joins_fail])
 def test_a_chord_waits_for_the_server_as_well(
     broker: Broker, away: Callable[[Broker], AbstractContextManager[None]]
 ) -> None:
-    parts = [signed(broker, "a"), signed(broker, "b")]
-    body = chord(parts, signed(broker, None)).apply_async().id
-    first, second = broker.take(), broker.take()
-    broker.end_all({first: success()})
+    body = in_chord(broker)
+    broker.end_all({broker.take(): success()})
+    second = broker.take()
 
-    with away(broker), pytest.raises(AWAY):
+    with away(broker):
         broker.end_all({second: success()})
 
-    assert not broker.server.exists(keys.result(body), keys.result(second.id))
+    assert ended(broker, body) == ended(broker, second.id) == ""
     broker.end_all({broker.take(): success()})
-    assert b'"SUCCESS"' in broker.server.get(keys.result(second.id))
+    assert ended(broker, second.id) == "SUCCESS"
     assert broker.take().id == body
+
+
+def test_a_chord_that_has_failed_says_so_although_another_job_goes_back(broker: Broker) -> None:
+    body = in_chord(broker)
+    in_chain(broker)
+    first, second, chained = (broker.take() for _ in range(3))
+    broker.end_all({first: InvalidInput("no")})
+
+    with links_go_nowhere(broker):
+        broker.end_all({second: success(), chained: success()})
+
+    assert ended(broker, second.id) == "SUCCESS"
+    assert ended(broker, body) == "FAILURE"
+    assert broker.take().id == chained.id
+
+
+def test_a_chord_that_has_failed_says_so_although_it_was_not_stored_at_first(
+    broker: Broker,
+) -> None:
+    body = in_chord(broker)
+    broker.end_all({broker.take(): InvalidInput("no")})
+    second = broker.take()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(broker.app.backend, "_store_or_refuse", refuse)
+        with pytest.raises(ValueError, match="no store"):
+            broker.end_all({second: success()})
+
+    broker.end_all({broker.take(): success()})
+
+    assert ended(broker, body) == "FAILURE"
+
+
+def refuse(*_: object) -> None:
+    raise ValueError("no store")
+
+
+def test_the_failure_of_anothers_server_is_a_part_that_has_failed(broker: Broker) -> None:
+    parts = [signed(broker, "a"), signed(broker, "b")]
+    body = chord(parts, group(signed(broker, None), signed(broker, None))).apply_async()
+    bodies = [each.id for each in body.results]
+    first, second = broker.take(), broker.take()
+    # As the worker of another app tells it of its own task.
+    broker.app.backend.mark_as_failure(
+        first.id,
+        redis.ConnectionError("elsewhere"),
+        request=Context(first.request_dict | first.links),
+    )
+
+    broker.end_all({second: success()})
+
+    assert ended(broker, second.id) == "SUCCESS"
+    assert [ended(broker, each) for each in bodies] == ["FAILURE"] * 2
+
+
+def test_what_was_stored_of_anothers_server_fails_a_chord_of_chords(broker: Broker) -> None:
+    backend = broker.app.backend
+    body = signed(broker).set(task_id="body")
+    stored = backend.prepare_exception(redis.ConnectionError("elsewhere"))
+
+    with backend.collect() as results:
+        try:
+            raise backend.exception_to_python(stored)  # by Celery's join of the parts
+        except redis.ConnectionError:
+            backend.chord_error_from_stack(body)
+
+    assert "body" in results
 
 
 def wrapped(cause: Exception) -> OperationalError:
@@ -119,6 +197,9 @@ def wrapped(cause: Exception) -> OperationalError:
     [
         (redis.ConnectionError(), True),
         (redis.OutOfMemoryError(), True),
+        (redis.ReadOnlyError(), True),
+        (redis.ResponseError("NOREPLICAS Not enough good replicas to write."), True),
+        (redis.ResponseError("Error running script (call to f_1): @user_script: 2: -OOM no"), True),
         (wrapped(redis.TimeoutError()), True),
         (wrapped(ConnectionResetError()), True),
         (wrapped(KeyError("a serializer")), False),

@@ -1,7 +1,6 @@
 """Celery's Redis result backend: all results of a batch, and what is told of them, in one step."""
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from stoker_config.clock import ServerClock
 from stoker_tasks.event import Event, Listener
 from stoker_tasks.stored import read
 from stoker_tasks.wire import COUNTED_HEADER
-from stoker_workers.broker.links import LinkingBackend
+from stoker_workers.broker.links import LinkingBackend, Unsent
 from stoker_workers.broker.request import LISTENER, TIMES
 from stoker_workers.broker.results import Deliveries, Stored, calls
 from stoker_workers.broker.storing import STORE, STORE_WHEN_FULL, numbered, run_or_when_full
@@ -37,7 +36,6 @@ class CollectingBackend(LinkingBackend):
     connection_errors: tuple[type[Exception], ...]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._thread = threading.local()
         super().__init__(*args, **kwargs)
         # A server without memory is one that is away: what it holds expires, or is read and goes.
         self.connection_errors = (*self.connection_errors, redis.OutOfMemoryError)
@@ -64,18 +62,32 @@ class CollectingBackend(LinkingBackend):
         """
         deliveries = deliveries or Deliveries()
         results: dict[str, Stored] = {}
-        self._thread.results, self._thread.keep = results, deliveries.keep
-        self._thread.done = None
+        with self.deferring():
+            self._thread.results, self._thread.keep = results, deliveries.keep
+            self._thread.done = None
+            try:
+                yield results
+            finally:
+                self._thread.results = self._thread.keep = None
+            refused: list[Stored] = []
+            for call in calls(list(results.values())):
+                # Storing is fenced, so it may be repeated until the server is back.
+                refused += self.ensure(self._store_or_refuse, (call, deliveries), max_retries=None)
+            if refused:
+                self.ensure(self._store_singly, (refused, deliveries), max_retries=None)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Forget what is collected while the context lasts, if it ends with `Unsent`: one job's."""
+        results = self._collecting()
+        assert results is not None
+        known = len(results)
         try:
-            yield results
-        finally:
-            self._thread.results = self._thread.keep = None
-        refused: list[Stored] = []
-        for call in calls(list(results.values())):
-            # Storing is fenced, so it may be repeated until the server is back.
-            refused += self.ensure(self._store_or_refuse, (call, deliveries), max_retries=None)
-        if refused:
-            self.ensure(self._store_singly, (refused, deliveries), max_retries=None)
+            yield
+        except Unsent:
+            for job_id in list(results)[known:]:
+                del results[job_id]
+            raise
 
     @contextmanager
     def keeping(self, keep: Mapping[str, int]) -> Iterator[None]:
@@ -106,10 +118,6 @@ class CollectingBackend(LinkingBackend):
             return super().store_result(task_id, result, state, traceback, request, **options)
         finally:
             self._thread.listener = self._thread.tenant = None
-
-    def can_go_back(self) -> bool:
-        """Tell whether this thread's results are held back: with them, what has become of a job."""
-        return self._collecting() is not None
 
     def on_connection_error(
         self, max_retries: Any, exc: Exception, intervals: Iterator[float], retries: int

@@ -19,7 +19,7 @@ from stoker_tasks.errors import Internal
 from stoker_tasks.result import Success
 from stoker_workers.broker import fast_lane
 from stoker_workers.broker.ledger import ledger_of
-from stoker_workers.broker.links import Unsent, is_away
+from stoker_workers.broker.links import Unsent, is_away, is_linked
 from stoker_workers.broker.request import TIMES, custom_headers
 from stoker_workers.broker.tasks import Returned, outcome
 from stoker_workers.engine.delivery import Delivery, Outcome
@@ -42,24 +42,54 @@ def end(
     Returns:
         What `conclude` takes, and Celery's `on_success`: whether it failed, what it came to, and
         the seconds it took.
+
+    Raises:
+        Unsent: The server was away when its links were to be sent; nothing of the job is collected.
     """
     if request.task in quick and fast_lane.is_plain(request, result):
         assert isinstance(result, Success)
         returned = Returned(result)
         if fast_lane.complete(backend, request, returned):
             return 0, returned, 0.0
-    return _trace(request, result)
+    with backend.whole():
+        return _trace(request, result)
+
+
+def end_all(
+    backend: Any, outcomes: Sequence[tuple[Delivery, Outcome]], quick: Collection[Any]
+) -> tuple[list[tuple[Any, tuple[int, Any, float]]], list[Delivery]]:
+    """End jobs, but for those whose links cannot be sent for now.
+
+    Args:
+        backend: The result backend, which collects.
+        outcomes: What has become of each job.
+        quick: The tasks to which the fast lane is open.
+
+    Returns:
+        Celery's request of each that has ended with what `end` gave, and those that have not.
+    """
+    ended: list[tuple[Any, tuple[int, Any, float]]] = []
+    unsent: list[Delivery] = []
+    for delivery, result in outcomes:
+        # Each try takes a while, and the server is the same for all of them.
+        if unsent and is_linked(delivery.handle):
+            unsent.append(delivery)
+            continue
+        try:
+            ended.append((delivery.handle, end(backend, delivery.handle, result, quick)))
+        except Unsent as reason:
+            unsent.append(delivery)
+            log_fault(logger, "links cannot be sent; their jobs are delivered again", reason.error)
+    return ended, unsent
 
 
 def _trace(request: Any, result: Outcome) -> tuple[int, Any, float]:
     """Run Celery's tracer for one job, and let no job's message harm the others."""
     try:
         return _run_tracer(request, result)
-    except Unsent as unsent:
-        raise unsent.error from None
-    except Exception as error:  # a link, an errback or a chord makes no sense
+    except Exception as error:  # noqa: BLE001 - a link, an errback or a chord makes no sense
         if is_away(error):
-            raise
+            raise Unsent(error) from None
         log_fault(logger, "Celery's tracer failed", error)
         failure = Internal(f"the job's links could not be followed: {type(error).__name__}")
         context = Context(request.request_dict)

@@ -18,12 +18,10 @@ from celery.worker import state
 
 from stoker_tasks.result import Success
 from stoker_workers.broker.backend import CollectingBackend
-from stoker_workers.broker.links import is_away
+from stoker_workers.broker.links import is_away, is_linked
 from stoker_workers.broker.tasks import PipelineTask, Returned
 from stoker_workers.engine.delivery import Outcome
 
-# What a message says of its job's successors if it has none.
-_NO_LINKS: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _SIGNALS: Final = (signals.task_prerun, signals.task_postrun, signals.task_success)
 _OF_TASKS: Final = ("before_start", "on_success", "after_return")
 _OF_LOADERS: Final = ("on_task_init", "on_process_cleanup")
@@ -54,11 +52,10 @@ def is_plain(request: Any, outcome: Outcome) -> bool:
     headers = request.request_dict
     return (
         isinstance(outcome, Success)
-        and request.links == _NO_LINKS
+        and not is_linked(request)
         and request.listener is None
         and not request.ignore_result
         and not request.delivery_info["redelivered"]
-        and not headers.get("group")
         and not headers.get("retries")
     )
 

@@ -5,7 +5,11 @@ its own workers could only run it again. Here its result would be lost to a serv
 a second, where results themselves wait until it is back.
 """
 
+import re
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import redis
@@ -14,19 +18,18 @@ from kombu.exceptions import OperationalError
 
 from stoker_workers.broker.writing import QuickBackend
 
-# Reads a chord's size, and takes away the claim to dispatch its body that an earlier delivery has
-# left behind.
-# KEYS: the claim, the size.
+# Takes away the claim to dispatch a chord's body that an earlier delivery has left behind.
+# KEYS: the claim.
 _RELEASE: Final = """
 if redis.call('GET', KEYS[1]) ~= 'done' then redis.call('DEL', KEYS[1]) end
-return redis.call('GET', KEYS[2])
 """
-_AWAY: Final = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.OutOfMemoryError,
-    redis.ReadOnlyError,
-)
+# What a message says of its job's successors if it has none.
+_NO_LINKS: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+_AWAY: Final = (redis.ConnectionError, redis.TimeoutError)
+# A server that takes no writes for now. Redis 6 says it of a script in a text of its own.
+_NO_WRITES: Final = re.compile(r"(?:^|-)(?:OOM|READONLY|NOREPLICAS|MISCONF|MASTERDOWN) ")
+# What an exception is marked with that was read from a stored result.
+_STORED: Final = "_of_a_stored_result"
 
 
 class Unsent(BaseException):
@@ -44,16 +47,50 @@ class Unsent(BaseException):
         self.error = error
 
 
-def is_away(error: BaseException) -> bool:
+def is_linked(request: Any) -> bool:
+    """Tell whether something follows a job, or it is a part of something.
+
+    Args:
+        request: Celery's request of the job's delivery.
+    """
+    return request.links != _NO_LINKS or bool(request.request_dict.get("group"))
+
+
+def is_away(error: BaseException | None) -> bool:
     """Tell whether an error is that of a server that cannot be reached, or takes no writes.
 
     Args:
         error: Any, redis-py's own or kombu's.
     """
-    # kombu gives this name to more than that: also to a link whose serializer nobody knows.
+    # kombu gives this name to more than that: also to a message that makes no sense.
     if isinstance(error, OperationalError):
-        return isinstance(error.__cause__, (*_AWAY, OSError))
+        return isinstance(error.__cause__, OSError) or is_away(error.__cause__)
+    if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError):
+        return True
+    if isinstance(error, redis.ResponseError):
+        return _NO_WRITES.search(str(error)) is not None
     return isinstance(error, _AWAY)
+
+
+class _Deferring:
+    """A redis-py client that leaves it to others to delete keys.
+
+    Args:
+        client: The client.
+        names: Takes the keys' names.
+    """
+
+    def __init__(self, client: Any, names: list[Any]) -> None:
+        self._client = client
+        self._names = names
+
+    def delete(self, *names: Any) -> int:
+        """Note keys that are to be deleted."""
+        self._names += names
+        return 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
 
 
 class LinkingBackend(QuickBackend):
@@ -62,27 +99,57 @@ class LinkingBackend(QuickBackend):
     _clean_up: Any = None
     _release: Any = None
 
-    def can_go_back(self) -> bool:
-        """Tell whether the job that this thread ends can still be left without an end."""
-        return False
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._thread = threading.local()
+        super().__init__(*args, **kwargs)
 
-    def mark_as_failure(self, task_id: Any, exc: Any, *args: Any, **kwargs: Any) -> Any:
-        """Store a job's failure, and have those told who are to be told of it.
+    @property
+    def client(self) -> Any:
+        """A redis-py client; while a chord's part is counted, one that deletes nothing yet."""
+        return getattr(self._thread, "client", None) or super().client
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Let this thread's jobs go back, and delete what their chords leave when all are stored.
+
+        If the context ends with an exception, nothing is deleted.
+        """
+        names: list[Any] = []
+        self._thread.deferred = names
+        try:
+            yield
+        finally:
+            self._thread.deferred = None
+        if names:
+            self.ensure(self.client.delete, names, max_retries=None)
+
+    def mark_as_failure(
+        self, task_id: Any, exc: Any, traceback: Any = None, request: Any = None, **how: Any
+    ) -> Any:
+        """Store a failure, and have those told who are to be told of it.
 
         Raises:
-            Unsent: It is the server's failure, and no job's.
+            Unsent: It is the server's failure, and not that of the job which ends.
         """
-        self._heed(exc)
-        return super().mark_as_failure(task_id, exc, *args, **kwargs)
+        if request is not None and request.id == task_id:
+            self._heed(exc)
+        return super().mark_as_failure(task_id, exc, traceback, request, **how)
 
     def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:
         """Store the failure of a chord's body.
 
         Raises:
-            Unsent: It is the server's failure, and no job's.
+            Unsent: It is the server's failure, and not that of a part.
         """
         self._heed(sys.exc_info()[1])
         return super().chord_error_from_stack(callback, exc)
+
+    def exception_to_python(self, exc: Any) -> Any:
+        """Make an exception of what is stored of one: it tells nothing of this server."""
+        made = super().exception_to_python(exc)
+        if isinstance(made, BaseException):
+            setattr(made, _STORED, True)
+        return made
 
     def on_chord_part_return(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Count a chord's part, and dispatch its body after the last one.
@@ -93,22 +160,25 @@ class LinkingBackend(QuickBackend):
         part finds here is that of its own earlier delivery or, should two deliveries run at once,
         leads to a body that is sent twice under one ID: it may run twice, and is stored once.
 
-        Raises:
-            Unsent: The server is away; another delivery of the part counts it once more.
+        Celery also forgets how many parts a chord has that has failed, before the failure is
+        stored: another delivery of the part, which has to store it, would count for nothing.
         """
-        if not request.group:
+        if request.group:
+            if self._release is None:
+                self._release = self.client.register_script(_RELEASE)
+            self._release(keys=[self.get_key_for_group(request.group, ".c")])
+        deferred = self._deferred()
+        if deferred is None:
             return super().on_chord_part_return(request, *args, **kwargs)
-        if self._release is None:
-            self._release = self.client.register_script(_RELEASE)
-        claim, size = (self.get_key_for_group(request.group, end) for end in (".c", ".s"))
-        parts = self._release(keys=[claim, size])
+        known = len(deferred)
+        self._thread.client = _Deferring(self.client, deferred)
         try:
             return super().on_chord_part_return(request, *args, **kwargs)
-        except BaseException as error:
-            # Celery forgets the size of a chord that has failed; this one goes on.
-            if parts is not None and (isinstance(error, Unsent) or is_away(error)):
-                self.ensure(self._keep, (size, parts), max_retries=None)
+        except BaseException:
+            del deferred[known:]
             raise
+        finally:
+            self._thread.client = None
 
     def _chord_cleanup_script(self, **call: Any) -> Any:
         """Mark a chord's body as dispatched, and forget its parts: but not if it was not sent."""
@@ -118,9 +188,11 @@ class LinkingBackend(QuickBackend):
             self._clean_up = self.client.register_script(CHORD_CLEANUP_LUA)
         return self._clean_up(**call)
 
-    def _keep(self, key: Any, value: bytes) -> None:
-        self.client.set(key, value, ex=self.expires or None, nx=True)
+    def _deferred(self) -> list[Any] | None:
+        return getattr(self._thread, "deferred", None)
 
     def _heed(self, error: BaseException | None) -> None:
-        if self.can_go_back() and error is not None and is_away(error):
+        if self._deferred() is None or error is None or hasattr(error, _STORED):
+            return
+        if is_away(error):
             raise Unsent(error)

@@ -27,7 +27,7 @@ from stoker_workers.broker import fast_lane
 from stoker_workers.broker.concluding import (
     conclude,
     conclude_revoked,
-    end,
+    end_all,
     give_back,
     note_started,
 )
@@ -158,7 +158,8 @@ class CeleryOutlet:
 
     def finished(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         """Run Celery's tracer for each outcome, then store all and acknowledge them."""
-        left = outcomes
+        left: Sequence[tuple[Delivery, Outcome]] = outcomes
+        unsent: Sequence[Delivery] = ()
         try:
             canceled = self.canceled([delivery for delivery, _ in left])
             if canceled:
@@ -166,7 +167,7 @@ class CeleryOutlet:
                 gone = set(map(id, canceled))
                 left = [each for each in left if id(each[0]) not in gone]
             if left:
-                self._finish(left)
+                unsent = self._finish(left)
         except Exception as error:
             # The server is no fault of a message's, and is the same for each of them.
             if len(left) > 1 and not isinstance(error, _SERVER_ERRORS):
@@ -174,6 +175,8 @@ class CeleryOutlet:
                 return
             self._leave([delivery for delivery, _ in left])
             raise
+        if unsent:
+            self._leave(unsent)
 
     def _finish_singly(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
         """End all but those whose own fault it is that all together could not be ended."""
@@ -198,7 +201,8 @@ class CeleryOutlet:
             # Else their leases would be renewed, with nobody at work.
             self._calls.put(partial(give_back, deliveries))
 
-    def _finish(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> None:
+    def _finish(self, outcomes: Sequence[tuple[Delivery, Outcome]]) -> Sequence[Delivery]:
+        """End jobs; give those whose links cannot be sent for now."""
         for each, _ in outcomes:
             each.handle.ended = True
         failures = [(each, error) for each, error in outcomes if not isinstance(error, Success)]
@@ -217,9 +221,10 @@ class CeleryOutlet:
         quick = fast_lane.open_to(tasks) if self._settings.fast_lane else ()
         backend = outcomes[0][0].handle.task.backend
         with backend.collect(deliveries) as stored:
-            ended = [
-                (each.handle, end(backend, each.handle, result, quick)) for each, result in outcomes
-            ]
+            ended, unsent = end_all(backend, outcomes, quick)
+        if unsent:
+            back = set(map(id, unsent))
+            outcomes = [each for each in outcomes if id(each[0]) not in back]
         unstored = [each for each, _ in outcomes if each.id not in stored]
         if unstored:
             ends = [
@@ -236,6 +241,7 @@ class CeleryOutlet:
         # Celery is told last, and acknowledges what storing did not: the jobs whose results nobody
         # wants, and all on kombu's own transport. A crash before it repeats them, and loses none.
         self._calls.put(partial(conclude, ended))
+        return unsent
 
     def _tell_all(
         self, events: Sequence[Event], unless: Callable[[str], str], client: Any = None
