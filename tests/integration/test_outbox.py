@@ -63,7 +63,7 @@ def test_a_job_tells_its_start_and_its_end(module_client: Client, server: Any) -
 
 def test_each_end_is_told(module_client: Client, server: Any) -> None:
     # While it runs, the others share no batch with it.
-    busy = module_client.submit(text("sleep=1.5"))
+    busy = module_client.submit(text("steps=20"))
     until(lambda: busy.status().state == "running")
     handles = {
         "failed": module_client.submit(text("bad")),
@@ -104,13 +104,14 @@ def test_a_stock_producers_job_tells_its_end(stock: Producer, server: Any) -> No
 def test_a_stock_producers_waiting_job_can_be_canceled_and_tells_it(
     stock: Producer, module_client: Client, server: Any
 ) -> None:
-    busy = module_client.submit(TextClassification(inputs="sleep=1.5"))
+    busy = module_client.submit(TextClassification(inputs="steps=20"))
     until(lambda: busy.status().state == "running")
     waiting = stock.send_task(CLASSIFY, kwargs={"inputs": "x", "webhook": URL})
     until(lambda: module_client.status(waiting).state == "queued")
 
     assert module_client.cancel(waiting) == "canceled"
     assert state(server, waiting) == "canceled"
+    busy.cancel()
     busy.wait(timeout=20)
 
 

@@ -228,15 +228,15 @@ def test_a_result_is_kept_for_as_long_as_its_job_asks(place: Place) -> None:
 
 
 def test_artifacts_expire_with_their_result(place: Place) -> None:
-    handle = place.submit(f"draw=4 {LARGE}", retention=2)
+    handle = place.submit(f"draw=4 {LARGE}", retention=6)
     result = handle.result(SECONDS)
     [artifact] = result.artifacts
     assert handle.artifact(artifact.uri) == b"pppp"
 
-    until(lambda: place.server.get(keys.result(handle.id)) is None, 20)
+    until(lambda: place.server.get(keys.result(handle.id)) is None, 60)
 
     with pytest.raises(errors.Gone):
-        until(lambda: handle.artifact(artifact.uri) is None, 10)
+        until(lambda: handle.artifact(artifact.uri) is None, 60)
 
 
 def test_nobody_keeps_a_result_for_longer_than_the_deployment_allows(place: Place) -> None:

@@ -139,11 +139,12 @@ def test_a_job_that_runs_is_canceled(two: Two) -> None:
 
 
 def test_a_cancel_that_was_cut_off_is_completed_by_a_worker(two: Two) -> None:
-    handle = two.submit("sleep=1 the device is busy")
+    handle = two.submit("steps=20 the device is busy")
+    until(lambda: handle.status().state is State.RUNNING)
     behind = two.submit("behind it", model="another")
     # As if the client had died between its two steps.
     two.client._cancel(behind.id)
-    handle.result(SECONDS)
+    handle.cancel()
 
     assert isinstance(behind.wait(SECONDS), Failure)
     assert behind.status().state is State.CANCELED

@@ -20,7 +20,7 @@ from stoker_config.artifacts_s3 import EXPIRES
 from stoker_config.settings import Settings
 from stoker_config.stores import open_store
 from stoker_tasks.errors import ErrorType
-from tests.support.http_server import give, serving
+from tests.support.http_server import serving
 from tests.support.s3 import S3
 from tests.support.until import until
 from tests.support.worker import worker
@@ -51,19 +51,21 @@ class Slow:
         self.asked.append(request.path)
         self.most = max(self.most, len(self.asked))
         assert self.let.wait(SECONDS)
+        asked = urllib.request.Request(behind + request.path, headers=dict(request.headers))
         try:
-            asked = urllib.request.Request(behind + request.path, headers=dict(request.headers))
             with urllib.request.urlopen(asked, timeout=20) as found:
-                body = found.read()
-                request.send_response(200)
-                request.send_header("Content-Length", str(len(body)))
-                request.send_header(f"x-amz-meta-{EXPIRES}", found.headers[f"x-amz-meta-{EXPIRES}"])
-                request.end_headers()
-                request.wfile.write(body)
+                status, body, expires = 200, found.read(), found.headers[f"x-amz-meta-{EXPIRES}"]
         except urllib.error.HTTPError as error:
-            give(request, error.code, error.read())
+            status, body, expires = error.code, error.read(), None
         finally:
+            # Before it comes: who has it asks for the next one at once.
             self.asked.remove(request.path)
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(body)))
+        if expires is not None:
+            request.send_header(f"x-amz-meta-{EXPIRES}", expires)
+        request.end_headers()
+        request.wfile.write(body)
 
 
 @pytest.fixture
