@@ -17,7 +17,7 @@ from tests.support import redis_server
 from tests.support.until import until
 from tests.support.worker import ROOT
 
-SECONDS = 30.0
+SECONDS = 90.0
 
 
 @dataclass
@@ -48,6 +48,10 @@ class Judged:
             pipe.lrange("notes", 0, -1)
             pipe.delete("notes")
             return list(pipe.execute()[0])
+
+    def let_go(self) -> None:
+        """Let a `tests.celery.tasks.hold` end."""
+        self.server.rpush("go", "go")
 
     def held(self, task_id: str) -> bool:
         """Tell whether a worker holds a task's message."""
@@ -103,4 +107,4 @@ def judged(
 @pytest.fixture(autouse=True)
 def _no_old_notes(request: pytest.FixtureRequest) -> None:
     if "judged" in request.fixturenames:
-        request.getfixturevalue("judged").server.delete("notes")
+        request.getfixturevalue("judged").server.delete("notes", "go")

@@ -77,6 +77,15 @@ def nap(seconds: float, word: str = "") -> str:
 
 
 @app.task
+def hold(word: str = "") -> str:
+    """Note that it runs, and go on until it is let go."""
+    note(word)
+    with notes() as client:
+        client.blpop("go", 60)
+    return word
+
+
+@app.task
 def fail(word: str = "no", *_: Any) -> None:
     raise ValueError(word)
 

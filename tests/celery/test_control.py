@@ -12,7 +12,7 @@ from tests.support.until import until
 
 
 def test_a_revoked_task_never_runs(judged: Judged) -> None:
-    waiting = judged.s("note", "no").apply_async(countdown=2)
+    waiting = judged.s("note", "no").apply_async(countdown=4)
     until(lambda: any(judged.inspect.scheduled().values()))
     judged.ask("revoke", waiting.id)
     with pytest.raises(TaskRevokedError):
@@ -23,7 +23,7 @@ def test_a_revoked_task_never_runs(judged: Judged) -> None:
 def test_tasks_are_revoked_by_a_stamped_header(judged: Judged) -> None:
     waiting = judged.s("note", "no")
     waiting.stamp(order="o1")
-    result = waiting.apply_async(countdown=2)
+    result = waiting.apply_async(countdown=4)
     until(lambda: any(judged.inspect.scheduled().values()))
     judged.ask("revoke_by_stamped_headers", {"order": "o1"})
     with pytest.raises(TaskRevokedError):
@@ -31,7 +31,7 @@ def test_tasks_are_revoked_by_a_stamped_header(judged: Judged) -> None:
 
 
 def test_inspect_tells_what_runs_waits_and_is_known(judged: Judged) -> None:
-    running = judged.s("nap", 2.0, "x").delay()
+    running = judged.s("hold", "x").delay()
     later = judged.s("note", "x").apply_async(countdown=60)
     until(lambda: running.state == "STARTED")
     until(lambda: any(judged.inspect.scheduled().values()))
@@ -44,6 +44,8 @@ def test_inspect_tells_what_runs_waits_and_is_known(judged: Judged) -> None:
     assert judged.inspect.active_queues()[judged.name][0]["name"] == "judged"
     assert judged.inspect.stats()[judged.name]["pool"]["max-concurrency"] == 4
     assert judged.inspect.query_task(running.id)[judged.name][running.id][0] == "active"
+    judged.let_go()
+    assert running.get(SECONDS) == "x"
     judged.ask("revoke", later.id)
 
 
@@ -60,7 +62,7 @@ def test_a_rate_limit_holds_tasks_back(judged: Judged) -> None:
         results = [judged.s("add", n, 0).delay() for n in range(4)]
         assert sorted(each.get(SECONDS) for each in results) == [0, 1, 2, 3]
         ended = sorted(each.date_done for each in results)
-        assert (ended[-1] - ended[0]).total_seconds() >= 1.0
+        assert (ended[-1] - ended[0]).total_seconds() >= 0.5
     finally:
         judged.ask("rate_limit", name, "0")
 

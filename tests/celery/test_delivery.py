@@ -20,7 +20,7 @@ def test_a_countdown_delays(judged: Judged) -> None:
 
 
 def test_an_eta_delays_and_later_messages_pass(judged: Judged) -> None:
-    eta = datetime.now(UTC) + timedelta(seconds=1.5)
+    eta = datetime.now(UTC) + timedelta(seconds=4)
     late = judged.s("note", "late").apply_async(eta=eta)
     judged.s("note", "soon").delay().get(SECONDS)
     late.get(SECONDS)
@@ -51,12 +51,13 @@ def test_a_message_carries_its_priority_and_headers(judged: Judged) -> None:
 
 def test_priorities_are_honoured(judged: Judged) -> None:
     with judged.start("one", "-P", "threads", "-c", "1", "-Q", "ordered", *PREFETCH, "1"):
-        held = judged.s("nap", 1.0, "held").apply_async(queue="ordered")
+        held = judged.s("hold", "held").apply_async(queue="ordered")
         until(lambda: held.state == "STARTED")
         judged.s("note", "ahead").apply_async(queue="ordered", priority=9)  # prefetched
         until(lambda: not judged.server.llen("ordered\x06\x169"))
         for word, priority in (("low", 9), ("normal", 6), ("high", 0), ("middle", 3)):
             last = judged.s("note", word).apply_async(queue="ordered", priority=priority)
+        judged.let_go()
         until(lambda: judged.server.llen("notes") == 6, SECONDS)
         last.get(SECONDS)
     assert judged.notes() == ["held", "ahead", "high", "middle", "normal", "low"]
@@ -64,11 +65,12 @@ def test_priorities_are_honoured(judged: Judged) -> None:
 
 def test_prefetch_takes_as_many_as_it_says(judged: Judged) -> None:
     with judged.start("three", "-P", "threads", "-c", "1", "-Q", "counted", *PREFETCH, "3"):
-        held = judged.s("nap", 1.0).apply_async(queue="counted")
+        held = judged.s("hold").apply_async(queue="counted")
         until(lambda: held.state == "STARTED")
         results = [judged.s("add", n, n).apply_async(queue="counted") for n in range(10)]
         # The one that runs is acknowledged early, and counts no more.
         until(lambda: judged.server.llen("counted") == 7)
+        judged.let_go()
         assert [each.get(SECONDS) for each in results] == [2 * n for n in range(10)]
 
 

@@ -20,7 +20,7 @@ QUEUE: Final = "stoker"
 CLASSIFY: Final = "stoker.text_classification"
 GENERATE: Final = "stoker.text_generation"
 FILL: Final = "stoker.fill_mask"
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Producer:
         self._do(_revoke, job_id, options)
 
     def _do(self, function: Callable[..., Any], *args: Any) -> Any:
-        return self._pool.submit(_alone, self._app, function, args).result(timeout=60)
+        return self._pool.submit(_alone, self._app, function, args).result(timeout=90)
 
 
 @contextmanager
