@@ -38,7 +38,7 @@ def test_jobs_run_on_it_and_are_read_canceled_and_given_back(
                 stored = AsyncResult(handles[0].id, app=app).get(timeout=10)
             assert stored["output"] == [{"label": "job 0", "score": 1.0}]
 
-            long = client.submit(TextClassification(inputs="sleep=1"))
+            long = client.submit(TextClassification(inputs="sleep=4"))
             until(lambda: long.status().state is State.RUNNING)
             waiting = client.submit_many([TextClassification(inputs=f"{n}") for n in range(3)])
             waiting[0].cancel()

@@ -37,6 +37,13 @@ def supervised(redis_url: str, tmp_path: Path) -> Iterator[Worker]:
         yield running
 
 
+def is_over(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def child_of(supervisor: Worker) -> int:
     [child] = psutil.Process(supervisor.process.pid).children()
     return child.pid
@@ -163,14 +170,14 @@ def test_a_hung_device_ends_the_process_and_others_get_its_jobs(
         until(lambda: hung.status().state is State.RUNNING)
         other = client.submit(text("after"))
 
-        assert isinstance(other.wait(timeout=30), Success)
+        assert isinstance(other.wait(timeout=120), Success)
         assert "this worker ends: a batch has run for more than 1 s" in running.lines()
 
 
 def test_told_to_end_it_lets_the_batch_finish_and_leaves_nothing(
     client: Client, server: Any, supervised: Worker
 ) -> None:
-    running = client.submit(text("sleep=1.5"))
+    running = client.submit(text("sleep=4"))
     until(lambda: running.status().state is State.RUNNING)
     waiting = client.submit(text("later"))
     child = child_of(supervised)
@@ -189,7 +196,7 @@ def test_a_killed_supervisor_takes_its_worker_along(supervised: Worker) -> None:
     supervised.process.kill()
     supervised.process.wait()
 
-    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")
+    until(lambda: is_over(child))
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_both_transports_run_a_backlog_and_leave_nothing_behind(
 def test_taking_storing_and_acknowledging_cost_few_commands(
     client: Client, server: Any, fake_worker: Worker
 ) -> None:
-    client.submit(text("sleep=1.5"))
+    client.submit(text("sleep=5"))
     handles = client.submit_many([text("word") for _ in range(1000)])
     server.config_resetstat()
 
@@ -129,11 +129,11 @@ def test_a_frozen_worker_that_wakes_up_late_changes_nothing(
     client: Client, server: Any, redis_url: str, tmp_path: Path
 ) -> None:
     with worker(redis_url, tmp_path, name="w1", lease=1) as first:
-        handle = client.submit(text("sleep=1.5"))
+        handle = client.submit(text("sleep=3"))
         until(lambda: handle.status().state is State.RUNNING)
         first.process.send_signal(signal.SIGSTOP)
         with worker(redis_url, tmp_path, name="w2", lease=1) as second:
-            done = handle.wait(timeout=20)
+            done = handle.wait(timeout=60)
             stored = server.get(keys.result(handle.id))
             first.process.send_signal(signal.SIGCONT)
             until(lambda: "had gone to another worker" in first.lines())
@@ -151,7 +151,7 @@ def test_a_frozen_worker_that_wakes_up_late_changes_nothing(
 def test_a_lost_connection_neither_loses_nor_repeats(
     client: Client, server: Any, any_worker: Worker, transport: str
 ) -> None:
-    handles = client.submit_many([text("sleep=2")])
+    handles = client.submit_many([text("sleep=2" if transport == "stoker" else "sleep=6")])
     handles += client.submit_many([text(f"job {at}") for at in range(100)])
     until(lambda: handles[0].status().state is State.RUNNING)
     if transport == "stock":
@@ -189,7 +189,7 @@ def test_what_the_server_refuses_to_store_ends_no_worker_and_is_stored_when_it_m
         failed = client.wait(refused.id, timeout=20)
         assert isinstance(failed, Failure)
         assert failed.error == "unknown_task"
-        assert isinstance(handle.wait(timeout=20), Success)
+        assert isinstance(handle.wait(timeout=60), Success)
         until(lambda: not server.exists("unacked", keys.QUEUED, keys.RUNNING, keys.PLACED))
 
 
@@ -198,7 +198,7 @@ def test_an_orderly_stop_gives_jobs_back_in_order_and_unchanged(
     client: Client, server: Any, redis_url: str, tmp_path: Path
 ) -> None:
     with worker(redis_url, tmp_path) as first:
-        running = client.submit(text("sleep=1"))
+        running = client.submit(text("sleep=4"))
         until(lambda: running.status().state is State.RUNNING)
         handles = client.submit_many([text(f"job {at}") for at in range(50)])
         until(lambda: server.hlen("unacked") == 51)
@@ -231,7 +231,7 @@ def test_a_connection_that_breaks_among_claimed_messages_strands_none(
     channel.basic_qos(0, 100, False)
     channel.basic_consume("stoker", False, take, "consumer")
     with pytest.raises(redis.ConnectionError):
-        connection.drain_events(timeout=1)
+        connection.drain_events(timeout=20)
     connection.close()
 
     assert len(taken) == 2

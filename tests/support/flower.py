@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,20 @@ class Flower:
             return answer.status, answer.read().decode()
         finally:
             connection.close()
+
+    def shown(self, path: str) -> str:
+        """Fetch a page as soon as it is there; gives its text."""
+        found: list[str] = []
+
+        def there() -> bool:
+            with suppress(OSError):
+                status, text = self.page(path)
+                found.append(text)
+                return status == 200
+            return False
+
+        until(there)
+        return found[-1]
 
     def tasks(self) -> dict[str, dict[str, Any]]:
         """Give all tasks that it knows, by ID."""
