@@ -1,6 +1,6 @@
 """What suites find, as one table on the terminal and as JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -67,11 +67,27 @@ class Report:
         }
 
 
+def loses(ratio: Figure) -> bool:
+    """Tell whether Stoker is slower by more than noise, by the ratio of its rate to another."""
+    return ratio.median < 1 - NOISE
+
+
 def losing(ratio: Figure) -> str:
     """Say so where Stoker is not faster than another system, by the ratio of their rates."""
     if ratio.median > 1 + NOISE:
         return ""
-    return "Stoker loses" if ratio.median < 1 - NOISE else "even, but for noise"
+    return "Stoker loses" if loses(ratio) else "even, but for noise"
+
+
+def absent(rows: Iterable[Row], *, install: bool) -> list[str]:
+    """List the systems that a table is lacking, as problems: it should have them all.
+
+    Args:
+        rows: The table; the row of a system that could not be run has no figures.
+        install: Whether all systems were to be installed. If not, some are left out on purpose.
+    """
+    lacking = {row.system: row.note for row in rows if not row.figures}
+    return [f"{system} is lacking: {why}" for system, why in lacking.items()] if install else []
 
 
 def table(reports: Sequence[Report]) -> str:

@@ -1,7 +1,8 @@
 """Two models share a device, one of them with ten times the jobs: who gets how much of it."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from statistics import mean
+from typing import Final
 
 from benchmarks.celery_services import plain
 from benchmarks.figures import Figure
@@ -40,44 +41,61 @@ def run(bench: Bench, options: Options) -> Report:
             prefetch=all_of_it,
         ),
     ]
-    rows: list[Row] = []
-    series: dict[str, Any] = {}
-    for service in ours:
-        with service.running():
-            ids = service.fill(texts, models)
-            bench.server.wait(ids, bench.patience)
-            answers = service.collect(ids)
-        rows.append(_row(service.name, service.setting, models, answers))
-        series[f"{service.name} {service.setting}"] = _series(models, answers)
     fifo = plain(bench, None)
-    with fifo.running():
-        answers = fifo.answer(texts)
-    rows.append(_row(fifo.name, "first in, first out", models, answers))
-    series["first in, first out"] = _series(models, answers)
-    return Report(suite="fairness", method=_METHOD, rows=rows, data={"device_seconds": series})
-
-
-def _row(name: str, setting: str, models: Sequence[str], answers: Sequence[Answer]) -> Row:
-    last = max(
-        answer.done for answer, model in zip(answers, models, strict=True) if model == _QUIET
-    )
-    began = min(answer.done for answer in answers)
-    until = [model for answer, model in zip(answers, models, strict=True) if answer.done <= last]
-    waits = [
-        answer.done - began
-        for answer, model in zip(answers, models, strict=True)
-        if model == _QUIET
+    found: list[list[Sequence[Answer]]] = [[] for _ in (*ours, fifo)]
+    for _ in range(options.rounds):
+        for at, service in enumerate(ours):
+            with service.running():
+                ids = service.fill(texts, models)
+                bench.server.wait(ids, bench.patience)
+                found[at].append(service.collect(ids))
+        with fifo.running():
+            found[-1].append(fifo.answer(texts))
+    names = [
+        *((service.name, service.setting) for service in ours),
+        (fifo.name, "first in, first out"),
     ]
+    return Report(
+        suite="fairness",
+        method=_METHOD,
+        rows=[
+            _row(name, setting, models, rounds)
+            for (name, setting), rounds in zip(names, found, strict=True)
+        ],
+        data={
+            "device_seconds": {
+                f"{name} {setting}": _series(models, rounds[-1])
+                for (name, setting), rounds in zip(names, found, strict=True)
+            }
+        },
+    )
+
+
+def _row(name: str, setting: str, models: Sequence[str], rounds: Sequence[Sequence[Answer]]) -> Row:
+    shares, waits, ends = zip(*(_figures(models, answers) for answers in rounds), strict=True)
     return Row(
         case=f"{_RATIO} : 1",
         system=name,
         setting=setting,
         figures={
             # Half of it is fair; what it asks for is a share of one in eleven.
-            SHARE: Figure((until.count(_QUIET) / len(until),), "of the device", 2),
-            "its mean wait": Figure((sum(waits) / len(waits),), "s", 2),
-            "all done after": Figure((max(a.done for a in answers) - began,), "s", 2),
+            SHARE: Figure(shares, "of the device", 2),
+            "its mean wait": Figure(waits, "s", 2),
+            "all done after": Figure(ends, "s", 2),
         },
+    )
+
+
+def _figures(models: Sequence[str], answers: Sequence[Answer]) -> tuple[float, float, float]:
+    """Give the quiet model's share until its last job, its mean wait, and when all was done."""
+    began = min(answer.done for answer in answers)
+    pairs = list(zip(answers, models, strict=True))
+    quiet = [answer.done for answer, model in pairs if model == _QUIET]
+    until = [model for answer, model in pairs if answer.done <= max(quiet)]
+    return (
+        until.count(_QUIET) / len(until),
+        mean(quiet) - began,
+        max(answer.done for answer in answers) - began,
     )
 
 

@@ -14,7 +14,7 @@ from benchmarks.figures import Figure, rate, ratios
 from benchmarks.machine import cpu_seconds
 from benchmarks.options import Options
 from benchmarks.picture import RATIO
-from benchmarks.report import Report, Row, losing
+from benchmarks.report import Report, Row, absent, losing
 from benchmarks.scan import Best, Grid, scan
 from benchmarks.services import Bench, Queued
 from benchmarks.stoker_service import Stoker
@@ -35,6 +35,7 @@ def run(bench: Bench, options: Options) -> Report:
     scans: dict[str, Best] = {}
     services: list[Queued] = [
         Stoker(bench, None),
+        Stoker(bench, None, "Celery's tracer", fast_lane=False),
         Stoker(bench, None, "kombu's transport", transport="stock"),
         plain(bench, None),
         _best_plain(bench, options, scans),
@@ -57,7 +58,10 @@ def run(bench: Bench, options: Options) -> Report:
         suite="noop",
         method=_METHOD,
         rows=rows,
-        problems=[best.problem for best in scans.values() if best.problem],
+        problems=[
+            *(best.problem for best in scans.values() if best.problem),
+            *absent(rows, install=options.install),
+        ],
         data={
             "jobs": options.jobs,
             "grids": {name: best.to_json() for name, best in scans.items()},

@@ -9,7 +9,7 @@ from benchmarks.figures import Figure
 from benchmarks.http_services import FRAMEWORKS, NOT_DURABLE, HttpService
 from benchmarks.options import Options
 from benchmarks.peers.model import POISON
-from benchmarks.report import Report, Row
+from benchmarks.report import Report, Row, absent
 from benchmarks.services import Bench, Service
 from benchmarks.stoker_service import Stoker
 from stoker.local.errors import NotReady, ProcessDied
@@ -48,10 +48,12 @@ def run(bench: Bench, options: Options) -> Report:
             services.append(
                 HttpService(bench, framework, interpreter, None, batch=_GROUP, wait=0.05)
             )
+    rows = [*(_row(service, texts) for service in services), *missing]
     return Report(
         suite="poison",
         method=_METHOD,
-        rows=[*(_row(service, texts) for service in services), *missing],
+        rows=rows,
+        problems=absent(rows, install=options.install),
         data={"jobs": len(texts), "guilty": options.trials},
     )
 

@@ -14,7 +14,7 @@ from benchmarks.figures import Figure, ratios
 from benchmarks.offline_process import offline
 from benchmarks.options import Options
 from benchmarks.picture import RATIO
-from benchmarks.report import Report, Row, losing
+from benchmarks.report import Report, Row, absent, loses, losing
 from benchmarks.scan import Best, Grid, judge, once_more
 from benchmarks.services import Answer, Bench
 from stoker.demo.models import embedding_model
@@ -47,7 +47,7 @@ def run(bench: Bench, options: Options) -> Report:
                 for mix, rate, answers in _run(systems[at], value, some, None, found, at):
                     found.rates[at, value, mix.name].append(rate)
                     found.check(systems[at].name, (at, value), mix, answers)
-    return _report(systems, cases, best, wanted, found)
+    return _report(systems, cases, best, wanted, found, options)
 
 
 class _Found:
@@ -173,6 +173,7 @@ def _report(
     best: dict[tuple[int, str], Best],
     wanted: dict[_Setting, list[Mix]],
     found: _Found,
+    options: Options,
 ) -> Report:
     rows: list[Row] = []
     for mix in cases:
@@ -212,6 +213,9 @@ def _report(
         problems=[
             *(each.problem for each in best.values() if each.problem),
             *dict.fromkeys(found.problems),
+            # Of a few texts it would be chance.
+            *([] if options.quick else outdone(rows)),
+            *absent(rows, install=options.install),
         ],
         data={
             "mixes": {mix.name: mix.to_json() for mix in cases},
@@ -219,6 +223,21 @@ def _report(
             "stoker": found.stages,
         },
     )
+
+
+def outdone(rows: Sequence[Row]) -> list[str]:
+    """List where Stoker is faster at another setting than at its default one, as problems.
+
+    Batches must never be slower than one job after another.
+
+    Args:
+        rows: The table, Stoker's default first.
+    """
+    return [
+        f"{row.case}: Stoker is faster with {row.setting} than at its default"
+        for row in rows
+        if row.system == rows[0].system and row.figures and loses(row.figures[RATIO])
+    ]
 
 
 def _stages(timings: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -85,6 +85,7 @@ def test_stoker_asks_less_of_redis_than_plain_celery(
     ]
 
     assert figure(stoker, "Redis commands") < 5 < 13 < figure(plain, "Redis commands")
+    assert figure(noop["Stoker", "Celery's tracer"], "Redis commands") < 5
 
 
 def test_a_quiet_model_gets_more_of_the_device_than_first_in_first_out_gives_it(
