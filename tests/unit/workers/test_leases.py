@@ -51,7 +51,7 @@ def claim_and_die(server: Any, holders: int) -> dict[int, int]:
         holder = number % holders
         prefix = f"dead{holder}-0123456789ab.{1 + number // holders}."
         flat = server.eval(
-            CLAIM, 3, "unacked_index", "unacked", LIST, 256, prefix, 25, 0, json.dumps("stoker")
+            CLAIM, 3, "unacked_index", "unacked", LIST, 256, prefix, 25, json.dumps("stoker")
         )
         if not flat:
             break
