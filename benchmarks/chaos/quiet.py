@@ -16,6 +16,8 @@ from stoker import Client, TextClassification
 # So long that only a supervisor can be the one that gives jobs back.
 _LEASE: Final = 600.0
 _JOBS: Final = 60
+# They may all be done before anybody has looked who holds some.
+_MORE_SECONDS: Final = 5.0
 _LOOK: Final = 0.01
 _SECONDS: Final = 90.0
 
@@ -65,11 +67,16 @@ def measure(plan: Plan, home: Path) -> dict[str, list[float]]:
 def _one(slots: list[Slot], producer: Client, client: Any, recovery: Recovery) -> Kill:
     """Submit jobs, kill a worker that holds some, and wait until they are done."""
     _until(lambda: all(slot.ready for slot in slots))
-    producer.submit_many([TextClassification(inputs="sleep=0.01") for _ in range(_JOBS)])
     kill = None
+    submitted = float("-inf")
     deadline = time.monotonic() + _SECONDS
     with client:
         while kill is None and time.monotonic() < deadline:
+            if time.monotonic() - submitted >= _MORE_SECONDS:
+                producer.submit_many(
+                    [TextClassification(inputs="sleep=0.01") for _ in range(_JOBS)]
+                )
+                submitted = time.monotonic()
             holding = [slot for slot in slots if held_by(client, slot.worker_id())]
             kill = kill_in(holding[0], client) if holding else None
             if kill is not None and not kill.held:  # the last one ended in that moment
