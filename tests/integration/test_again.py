@@ -220,11 +220,14 @@ def test_a_failed_job_runs_again_under_its_id(client: Client) -> None:
 
 @pytest.mark.parametrize("running", [False, True], ids=["waiting", "running"])
 def test_a_canceled_job_runs_again(client: Client, running: bool) -> None:
-    busy = client.submit(text("steps=1"))
+    # One that runs again does so to its end.
+    busy = client.submit(text("steps=3" if running else "steps=60"))
     until(lambda: busy.status().state is State.RUNNING)
     handle = busy if running else client.submit(text("waits"))
     answer = handle.cancel()
     assert answer is (CancelAnswer.CANCELING if running else CancelAnswer.CANCELED)
+    if not running:
+        busy.cancel()
     assert isinstance(handle.wait(timeout=10), Failure)
 
     # The message of one that waited is there once a worker has come upon it.
@@ -252,12 +255,13 @@ def test_an_expired_job_runs_again_and_its_clocks_count_anew(client: Client) -> 
 
 
 def test_a_job_that_is_not_over_or_was_well_is_not_run_again(client: Client, server: Any) -> None:
-    running = client.submit(text("sleep=0.5"))
+    running = client.submit(text("steps=60"))
     until(lambda: running.status().state is State.RUNNING)
     waiting = client.submit(text("x"))
 
     assert running.retry() is RetryAnswer.NOT_FINISHED
     assert waiting.retry() is RetryAnswer.NOT_FINISHED
+    running.cancel()
     waiting.wait(timeout=10)
     assert waiting.retry() is RetryAnswer.SUCCEEDED
     assert client.retry("no-such-job") is RetryAnswer.NOT_FOUND

@@ -96,7 +96,7 @@ def test_many_jobs_and_a_countdown(client: Client) -> None:
 
 
 def test_canceling(client: Client) -> None:
-    running = client.submit(text("sleep=1"))
+    running = client.submit(text("steps=60"))
     until(lambda: running.status().state is State.RUNNING)
     waiting = client.submit(text("kill"))
 
@@ -179,13 +179,14 @@ def test_a_signature_can_be_kept_and_sent_again(client: Client) -> None:
 
 
 def test_a_signatures_job_is_queued_once_a_worker_has_it(client: Client) -> None:
-    running = client.submit(text("sleep=1"))
+    running = client.submit(text("steps=60"))
     until(lambda: running.status().state is State.RUNNING)
 
     sent = client.signature(text("kill")).apply_async()
 
     until(lambda: client.status(sent.id).state is State.QUEUED)
     assert client.cancel(sent.id) is CancelAnswer.CANCELED
+    running.cancel()
     running.wait(timeout=10)
 
 

@@ -191,12 +191,11 @@ def everything_needed(extras: set[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def replaced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    redis, flower = free_port(), free_port()
+    redis = free_port()
     return {
         "@redis:6379": f"@127.0.0.1:{redis}",
         "6379": str(redis),
         "0.0.0.0": "127.0.0.1",
-        "5555": str(flower),
         "/data": str(tmp_path_factory.mktemp("data")),
         "/etc/stoker": str(ROOT / "config"),
     }
@@ -298,8 +297,9 @@ def test_a_courier_becomes_healthy_and_ends_when_asked(
 def test_flower_becomes_healthy_and_asks_for_the_password(
     services: dict[str, Any], replaced: dict[str, str], redis: Service, tmp_path: Path
 ) -> None:
-    service = Service(services["flower"], replaced)
-    url = f"http://127.0.0.1:{replaced['5555']}/workers"
+    port = str(free_port())
+    service = Service(services["flower"], {**replaced, "5555": port})
+    url = f"http://127.0.0.1:{port}/workers"
     log = tmp_path / "flower.log"
     with service.running(log):
         wait_until(service.is_healthy, log)

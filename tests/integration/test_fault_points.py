@@ -107,7 +107,7 @@ def test_workers_killed_between_any_two_steps_store_and_tell_once(
                     queues=queue_name(pool_of(case)),
                     name=case,
                     transport=transport,
-                    lease=2,
+                    lease=60,  # so that none of them gives back what another one held
                     **here_too,
                 )
             )
@@ -115,7 +115,7 @@ def test_workers_killed_between_any_two_steps_store_and_tell_once(
         }
         jobs = {case: submit(client, redis_url, case, here.url) for case in cases}
         for case, each in dying.items():
-            assert each.process.wait(30) == -signal.SIGKILL, case
+            assert each.process.wait(60) == -signal.SIGKILL, case
         _left_is_done(cases, jobs, server, results, here, redis_url, tmp_path, here_too)
 
 

@@ -191,12 +191,12 @@ def test_texts_hold_up_no_results_and_come_when_there_is_memory(
     url: str, server: Any, tmp_path: Path
 ) -> None:
     def asking(words: str) -> TextGeneration:
-        return TextGeneration(inputs=words + " on" * 20, stream=True)
+        return TextGeneration(inputs=words + " on" * 100, stream=True)
 
     with worker(url, tmp_path) as running, Client(url) as client:
-        cut = client.submit(asking("cut steps=1"))
+        cut = client.submit(asking("cut steps=3"))
         next(cut.stream(timeout=30))
-        whole = client.submit(asking("whole steps=1.5"))
+        whole = client.submit(asking("whole steps=4"))
         with full(server):
             until(lambda: "texts cannot be handed on" in running.lines())
             ended = cut.result(timeout=30).output[0]["generated_text"]

@@ -1,6 +1,7 @@
 """The only worker is killed, without a supervisor: no job is called running that nobody runs."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,15 @@ def test_jobs_of_the_only_worker_are_queued_once_its_leases_are_over(
     settings = Settings.model_validate({"redis_url": redis_url, "lease": LEASE})
     with redis.Redis.from_url(redis_url) as server, Client(settings=settings) as client:
         with worker(redis_url, tmp_path, lease=LEASE) as running:
-            # One batch: all of them are running.
+            busy = client.submit(TextClassification(inputs="steps=60"))
+            until(lambda: busy.status().state is State.RUNNING)
+            # They wait for it together, and are one batch: all of them are running.
             jobs = [TextClassification(inputs=f"sleep=1 {at}") for at in range(4)]
             handles = client.submit_many(jobs)
+            until(lambda: server.hlen(keys.HELD_MESSAGES) == 5)
+            time.sleep(0.5)
+            busy.cancel()
+            until(lambda: busy.status().state is State.CANCELED)
             until(lambda: server.zcard(keys.RUNNING) == 4)
             running.process.kill()
             running.process.wait()

@@ -1,5 +1,6 @@
 """A job's life between real processes: its states, its times and its three clocks."""
 
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,9 @@ from stoker_config.settings import Settings
 from tests.doubles.stock import CLASSIFY, Producer, Raised
 from tests.support.until import until
 from tests.support.worker import Worker
+
+# Two processes' ideas of the server's clock: as far apart as an answer takes.
+APART = timedelta(seconds=1)
 
 pytestmark = [
     pytest.mark.usefixtures("module_worker"),
@@ -41,7 +45,7 @@ def failure(client: Client, job: TextClassification) -> Failure:
 
 
 def test_a_jobs_times_are_told_while_it_lives_and_with_its_result(client: Client) -> None:
-    handle = client.submit(text("sleep=0.5"))
+    handle = client.submit(text("sleep=2"))
     until(lambda: handle.status().state is State.RUNNING)
     running = handle.status()
     queued = client.submit(text("x"))
@@ -60,7 +64,7 @@ def test_a_jobs_times_are_told_while_it_lives_and_with_its_result(client: Client
     assert result.times.queued_at is not None
     assert result.times.started_at is not None
     assert result.times.finished_at is not None
-    assert result.times.queued_at <= result.times.started_at <= result.times.finished_at
+    assert result.times.queued_at - APART < result.times.started_at <= result.times.finished_at
     assert result.times.attempts == 1
 
 
@@ -73,7 +77,7 @@ def test_a_job_that_never_started_says_so(client: Client) -> None:
 
 
 def test_a_canceled_job_has_times_too(client: Client) -> None:
-    running = client.submit(text("sleep=0.5"))
+    running = client.submit(text("steps=60"))
     until(lambda: running.status().state is State.RUNNING)
     queued = client.submit(text("x"))
     queued.cancel()
@@ -84,7 +88,7 @@ def test_a_canceled_job_has_times_too(client: Client) -> None:
     assert early.queued_at is not None
     assert (early.started_at, early.attempts) == (None, 0)
     assert early.finished_at is not None
-    assert early.finished_at >= early.queued_at
+    assert early.finished_at > early.queued_at - APART
     assert late.started_at is not None
     assert late.attempts == 1
 
@@ -129,7 +133,7 @@ def test_a_full_server_is_worked_off_and_results_that_would_fill_it_more_wait(
     with redis.Redis.from_url(module_redis) as server, Client(settings=beside) as other:
         # What is stored of a failure says where in the code it was, so its message is long too.
         fails = text("fail", metadata={str(at): "long" * 50 for at in range(8)})
-        handles = [client.submit(each) for each in (text("sleep=0.5"), text("x"), fails)]
+        handles = [client.submit(each) for each in (text("sleep=3"), text("x"), fails)]
         foreign = stock.send_task(CLASSIFY, kwargs={"inputs": "foreign"})
         until(lambda: handles[0].status().state is State.RUNNING)
         server.config_set("maxmemory", 1)
@@ -141,7 +145,7 @@ def test_a_full_server_is_worked_off_and_results_that_would_fill_it_more_wait(
             assert "no memory for results" not in module_worker.lines()
 
             server.config_set("maxmemory", 0)
-            large = other.submit(text("sleep=0.5" + " word" * 3000))
+            large = other.submit(text("sleep=3" + " word" * 3000))
             until(lambda: large.status().state is State.RUNNING)
             server.config_set("maxmemory", 1)
             until(lambda: "no memory for results" in module_worker.lines())
@@ -158,10 +162,12 @@ def test_a_full_server_is_worked_off_and_results_that_would_fill_it_more_wait(
 
 
 def test_a_job_that_waits_too_long_expires_and_says_where(client: Client) -> None:
-    busy = client.submit(text("sleep=1"))
+    busy = client.submit(text("steps=60"))
     until(lambda: busy.status().state is State.RUNNING)
 
     handle = client.submit(text("kill", queue_timeout=0.2))
+    time.sleep(1)
+    busy.cancel()
     result = handle.wait(timeout=10)
 
     assert isinstance(result, Failure)
@@ -187,7 +193,7 @@ def test_a_job_that_runs_too_long_ends_between_two_steps(client: Client) -> None
 
 def test_a_deadline_is_one_of_both(client: Client) -> None:
     past = failure(client, text("x", deadline=datetime.now(UTC) - timedelta(seconds=1)))
-    soon = failure(client, text("steps=60", deadline=datetime.now(UTC) + timedelta(seconds=0.7)))
+    soon = failure(client, text("steps=60", deadline=datetime.now(UTC) + timedelta(seconds=3)))
 
     assert (past.status, past.error, past.details["phase"]) == ("expired", "expired", "queue")
     assert (soon.status, soon.error, soon.details["phase"]) == ("expired", "expired", "run")

@@ -47,7 +47,8 @@ def running(folder: Path, *options: str) -> Iterator[str]:
     )
     try:
         with redis.Redis(unix_socket_path=str(socket)) as client:
-            for _ in range(200):
+            for _ in range(1200):
+                assert process.poll() is None, "the test's Redis server ended at once"
                 try:
                     client.ping()
                     break

@@ -16,7 +16,7 @@ from stoker import Client
 from stoker_config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60.0
+START_SECONDS = 150.0
 _OF_SENTINELS = {"master_name", "sentinel_kwargs"}
 
 
