@@ -2,13 +2,13 @@
 
 import dataclasses
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 from stoker_tasks.errors import Internal, InvalidInput, UnknownTask
 from stoker_tasks.result import Success
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.window import Budget
-from tests.doubles.line import Told, delivery, running
+from tests.doubles.line import Told, delivery, hold, running, share
 from tests.doubles.model import FakeModel, FakeModels
 from tests.doubles.store import payloads
 from tests.support.until import until
@@ -29,16 +29,9 @@ def test_bad_jobs_fail_alone_and_early() -> None:
     told = Told()
     models = FakeModels()
     with running(told, models) as flow:
-        flow.accept(delivery("sleep=0.2"))
-        until(lambda: told.begun == ["sleep=0.2"])
-        for each in (
-            delivery("a"),
-            delivery("bad"),
-            delivery("x", "stoker.no_task"),
-            delivery("fail"),
-            delivery("b"),
-        ):
-            flow.accept(each)
+        flow.accept(delivery("bad"))
+        flow.accept(delivery("x", "stoker.no_task"))
+        share(flow, models.model, *map(delivery, ("a", "fail", "b")))
         until(lambda: len(told.outcomes) == 6)
 
     assert isinstance(told.outcomes["bad"], InvalidInput)
@@ -67,50 +60,57 @@ def test_tokenising_goes_on_during_a_forward_pass() -> None:
                 seen.set()
             return super().preprocess(job, media)
 
-    told = Told()
-    with running(told, FakeModels(Watched())) as flow:
-        flow.accept(delivery("sleep=0.5"))
-        until(lambda: told.begun == ["sleep=0.5"])
+    told, model = Told(), Watched()
+    with running(told, FakeModels(model)) as flow:
+        hold(flow)
         flow.accept(delivery("late"))
-        assert seen.wait(5)
+        assert seen.wait(15)
         assert not told.outcomes
+        model.go.set()
+
+
+def stop(flow: Flow, model: FakeModel) -> bool:
+    """Stop a line whose device is held, and let it go only then; gives what `stop` gave."""
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(flow.stop, 15)
+        until(flow._line.stopping.is_set)
+        model.go.set()
+        return stopped.result()
 
 
 def test_stopping_finishes_the_running_batch_and_starts_nothing() -> None:
-    told = Told()
-    with running(told) as flow:
-        flow.accept(delivery("sleep=0.3"))
-        until(lambda: told.begun == ["sleep=0.3"])
-        for at in range(20):
-            flow.accept(delivery(f"late {at}"))
+    told, models = Told(), FakeModels()
+    with running(told, models) as flow:
+        hold(flow, *(delivery(f"late {at}") for at in range(20)))
+        assert stop(flow, models.model)
 
-    assert list(told.outcomes) == ["sleep=0.3"]
-    assert told.begun == ["sleep=0.3"]
+    assert list(told.outcomes) == ["hold"]
+    assert told.begun == ["hold"]
 
 
 def test_stopping_takes_no_longer_than_it_is_given() -> None:
-    told = Told()
-    flow = Flow(FakeModels(), payloads(), told, lambda _: Budget(tokens=1024))
+    told, models = Told(), FakeModels()
+    flow = Flow(models, payloads(), told, lambda _: Budget(tokens=1024))
     flow.start()
-    flow.accept(delivery("sleep=3"))
-    until(lambda: bool(told.begun))
+    hold(flow)
 
-    began = time.monotonic()
+    # The pass takes longer: it ends when this has returned.
     assert not flow.stop(0.3)
 
-    assert time.monotonic() - began < 1.0
-    assert [each.id for each in flow.interrupted()] == ["sleep=3"]
+    assert not told.outcomes
+    assert [each.id for each in flow.interrupted()] == ["hold"]
+    models.model.go.set()
 
 
 def test_a_job_of_many_rows_that_is_stopped_half_way_is_known_as_interrupted() -> None:
     told, models = Told(), FakeModels()
     flow = Flow(models, payloads(), told, lambda _: Budget(tokens=1024, rows=1))
     flow.start()
-    rows = ["sleep=0.3", "sleep=0.3", "three"]
+    rows = ["hold", "two", "three"]
     flow.accept(dataclasses.replace(delivery("many"), kwargs={"inputs": rows}))
     until(lambda: told.begun == ["many"])
 
-    assert flow.stop(10)
+    assert stop(flow, models.model)
 
     assert [each.id for each in flow.interrupted()] == ["many"]
     assert not told.outcomes

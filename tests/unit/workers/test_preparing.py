@@ -13,7 +13,7 @@ from stoker_workers.engine.delivery import Delivery
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.model import Chunk, ModelKey, Prepared, WarmModel
 from stoker_workers.engine.window import Budget
-from tests.doubles.line import Told, delivery, running
+from tests.doubles.line import Told, delivery, running, share
 from tests.doubles.model import FakeModel, FakeModels
 from tests.doubles.store import payloads
 from tests.support.until import until
@@ -142,12 +142,9 @@ def test_a_suspect_runs_alone_and_after_three_deaths_not_at_all() -> None:
     told, models = Told(), FakeModels()
     told.died = {"suspect": 2, "poison": 3}
     with running(told, models) as flow:
-        flow.accept(delivery("sleep=0.2"))
-        until(lambda: bool(told.begun))
-        flow.accept(delivery("one"))
-        flow.accept(delivery("suspect", redelivered=True))
         flow.accept(delivery("poison", redelivered=True))
-        flow.accept(delivery("innocent", redelivered=True))
+        redelivered = (delivery(each, redelivered=True) for each in ("suspect", "innocent"))
+        share(flow, models.model, delivery("one"), *redelivered)
         until(lambda: len(told.outcomes) == 5)
 
     assert isinstance(told.outcomes["poison"], Poison)

@@ -1,13 +1,19 @@
 """Stages whose threads die: their jobs go back, they start again, and a broken worker ends."""
 
+import threading
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
+from stoker_tasks.job import Job
 from stoker_tasks.result import Success
 from stoker_workers.engine import stage
 from stoker_workers.engine.flow import Flow
+from stoker_workers.engine.model import Output, Prepared
 from stoker_workers.engine.window import Budget
-from tests.doubles.line import Told, delivery, running
-from tests.doubles.model import FakeModels
+from tests.doubles.line import Told, delivery, running, share
+from tests.doubles.model import FakeModel, FakeModels
 from tests.doubles.store import payloads
 from tests.support.until import until
 
@@ -33,11 +39,8 @@ def test_a_stage_that_dies_gives_its_job_back_and_goes_on(name: str) -> None:
 def test_of_a_batch_all_are_suspects_and_none_is_guilty() -> None:
     told, models = Told(), FakeModels()
     with running(told, models) as flow:
-        flow.accept(delivery("sleep=0.3"))
-        until(lambda: bool(told.begun))
         words = ["one", "exit=forward", "two"]
-        for each in words:
-            flow.accept(delivery(each))
+        share(flow, models.model, *map(delivery, words))
         until(lambda: bool(told.back))
 
     [(back, suspects, guilty)] = told.back
@@ -46,18 +49,29 @@ def test_of_a_batch_all_are_suspects_and_none_is_guilty() -> None:
 
 
 def test_of_a_bunch_the_one_that_was_made_ready_is_guilty() -> None:
+    words, reached = ["one", "exit=postprocess", "two"], threading.Event()
+
+    class Slow(FakeModel):
+        """Makes the first job's output when the others have gathered behind it."""
+
+        def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
+            if outputs == ["first"]:
+                reached.set()
+                until(lambda: flow._line.done.qsize() == len(words))
+            return super().postprocess(job, prepared, outputs)
+
     told = Told()
-    with running(told) as flow:
-        flow.accept(delivery("sleep=0.3"))
-        until(lambda: bool(told.begun))
-        words = ["one", "exit=postprocess", "two"]
+    with running(told, FakeModels(Slow())) as flow:
+        flow.accept(delivery("first"))
+        assert reached.wait(20)
         for each in words:
             flow.accept(delivery(each))
         until(lambda: bool(told.back))
 
     [(back, suspects, guilty)] = told.back
+    assert sorted(back) == sorted(words)
     assert (suspects, guilty) == (["exit=postprocess"], True)
-    assert {*back, *told.outcomes} == {"sleep=0.3", *words}
+    assert list(told.outcomes) == ["first"]
 
 
 def test_a_stage_that_dies_again_and_again_is_trouble(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,14 +40,20 @@ def text_of(parts: Sequence[Said], job: str, kind: str = "piece") -> str:
 
 
 def test_a_text_is_told_in_parts_before_its_job_ends() -> None:
-    told = Told()
+    class Late(Told):
+        def finished(self, outcomes: Any) -> None:
+            if any(each.id == "a steps=0.8" for each, _ in outcomes):
+                self.before = len(self.parts)
+            super().finished(outcomes)
+
+    told = Late()
     with running(told) as flow:
         flow.accept(asking("a steps=0.8", stream=True))
         flow.accept(asking("b steps=0.8"))
-        until(lambda: len(told.parts) >= 2)
-        assert not told.outcomes
         until(lambda: len(told.outcomes) == 2)
 
+    # The last stage itself tells one at most.
+    assert told.before >= 2
     assert {said.delivery.id for said in told.parts} == {"a steps=0.8"}
     assert all(said.event is None for said in told.parts)
     outcome = told.outcomes["a steps=0.8"]
@@ -70,11 +76,11 @@ def test_the_end_of_a_text_is_told_before_its_result() -> None:
 
 
 def test_a_webhook_is_told_seldom_and_all_of_it() -> None:
-    told = Told()
+    told, words = Told(), "some" + "-more" * 20 + " steps=1.5"
     wanted = {"url": "https://example.com/", "events": ["job.output"]}
     flow = Flow(FakeModels(), payloads(), told, lambda _: Budget(tokens=1024), output_interval=0.3)
     flow.start()
-    flow.accept(asking("some steps=0.8", webhook=wanted))
+    flow.accept(asking(words, webhook=wanted))
     until(lambda: bool(told.outcomes))
     assert flow.stop(10)
 
@@ -83,7 +89,7 @@ def test_a_webhook_is_told_seldom_and_all_of_it() -> None:
     assert 2 <= len(events) < len(pieces)
     assert [each.number for each in events] == list(range(len(events)))
     for kind in ("event", "piece"):
-        assert text_of(told.parts, "some steps=0.8", kind) == "some steps=0.8 and on"
+        assert text_of(told.parts, words, kind) == f"{words} and on"
 
 
 def test_a_canceled_jobs_text_ends_at_once() -> None:
@@ -140,27 +146,47 @@ class Barred(Told):
         return super().said(said)
 
 
+class Growing:
+    """A text that grows when a test says so, and is told in the test's own thread."""
+
+    def __init__(self, told: Told, made: Delivery) -> None:
+        self._telling = Telling(told, 0.0)
+        self._text = ""
+        self._work = Work(made, job=make_job("text-generation", made.kwargs), outputs=[None])
+        [follow] = self._telling.follow([Row(self._work, 0, Chunk({}, 1), 0)])
+        assert follow is not None
+        follow(lambda: self._text)
+
+    def grow(self, text: str) -> None:
+        self._text += text
+        self._telling._go_on()
+
+    def end(self, text: str) -> None:
+        self._text += text
+        self._telling.finish([self._work])
+
+
 def test_what_could_not_be_handed_on_comes_with_the_next_piece(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    told, words = Barred(), "a-text-of-some-length steps=1.2"
+    told = Barred()
     wanted = {"url": "https://example.com/", "events": ["job.output"]}
-    flow = Flow(FakeModels(), payloads(), told, lambda _: Budget(tokens=1024), output_interval=0.1)
-    flow.start()
+    text = Growing(told, asking("x", stream=True, webhook=wanted))
     told.bars = set()
     with caplog.at_level(logging.ERROR):
-        flow.accept(asking(words, stream=True, webhook=wanted))
-        until(lambda: len(told.parts) >= 3)
+        text.grow("a ")
         told.bars = {"piece", "event"}
-        until(lambda: told.refused >= 4)
+        text.grow("b ")
+        text.grow("c ")
+        assert (len(told.parts), told.refused) == (2, 4)
         told.bars = set()
-        until(lambda: bool(told.outcomes))
-    assert flow.stop(10)
+        text.grow("d ")
+        text.end("e")
 
     for kind in ("piece", "event"):
         parts = [part for said in told.parts if (part := getattr(said, kind))]
-        assert "".join(part.text for part in parts) == f"{words} and on"
-        assert [part.number for part in parts] == list(range(len(parts)))
+        assert [part.text for part in parts] == ["a ", "b c d ", "e"]
+        assert [part.number for part in parts] == [0, 1, 2]
     # Once for the stream, and once for the webhook.
     assert caplog.text.count("texts cannot be handed on for now") == 2
     assert "no room" not in caplog.text
@@ -168,16 +194,14 @@ def test_what_could_not_be_handed_on_comes_with_the_next_piece(
 
 def test_the_last_piece_brings_all_that_was_missing() -> None:
     told = Barred()
-    with running(told) as flow:
-        flow.accept(asking("some steps=0.5", stream=True))
-        until(lambda: told.refused >= 2)
-        assert not told.parts
-        with flow._telling._order:
-            told.bars = set()
-            flow._telling._stopping = True  # so that only the last stage tells
-        until(lambda: bool(told.outcomes))
+    text = Growing(told, asking("x", stream=True))
+    text.grow("a ")
+    text.grow("b ")
+    assert (len(told.parts), told.refused) == (0, 2)
+    told.bars = set()
+    text.end("c")
 
-    assert text_of(told.parts, "some steps=0.5") == "some steps=0.5 and on"
+    assert text_of(told.parts, "x") == "a b c"
 
 
 def test_webhooks_that_cannot_be_told_bar_no_stream() -> None:
@@ -231,12 +255,10 @@ def test_a_job_that_is_anothers_by_now_is_told_no_more() -> None:
 
 @pytest.mark.parametrize("words", ["a oom=1 steps=0.2", "a fail steps=0.2"])
 def test_a_pass_that_is_repeated_tells_nothing_twice(words: str) -> None:
-    told = Told()
-    with running(told) as flow:
-        flow.accept(delivery("sleep=0.3"))  # so that both share the next pass
-        until(lambda: bool(told.begun))
-        flow.accept(asking(words, stream=True))
-        flow.accept(asking("b steps=0.4", stream=True))
+    told, models = Told(), FakeModels()
+    with running(told, models) as flow:
+        both = (asking(words, stream=True), asking("b steps=0.4", stream=True))
+        share(flow, models.model, *both)
         until(lambda: len(told.outcomes) == 3)
 
     assert text_of(told.parts, "b steps=0.4") == "b steps=0.4 and on"
