@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stoker.retry import RetryAnswer, send
+from stoker.retry import RetryAnswer, kwargs_of, send
 from stoker_config import keys
 from stoker_tasks.wire import SUBMITTED_HEADER, pool_name, task_name
 
@@ -34,6 +34,12 @@ def read_all(client: Any) -> list[DeadLetter]:
         for job_id, message in client.hgetall(keys.DEAD).items()
     ]
     return sorted(letters, key=lambda letter: letter.submitted or 0.0)
+
+
+def read_fields(client: Any, job_id: str) -> dict[str, Any] | None:
+    """Read the fields of a dead letter's job as they travelled; None if there is none."""
+    text = client.hget(keys.DEAD, job_id)
+    return None if text is None else dict(kwargs_of(json.loads(text)))
 
 
 def requeue(client: Any, job_id: str, now: float) -> bool:

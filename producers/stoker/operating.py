@@ -1,7 +1,7 @@
 """What an operator asks of a client: its workers, their models, dead letters and webhooks."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stoker import dead, models
 from stoker.dead import DeadLetter
@@ -21,6 +21,15 @@ class Operating:
     def dead_letters(self) -> list[DeadLetter]:
         """List the jobs that were given up because each worker that ran them died."""
         return dead.read_all(self._server.redis)
+
+    def dead_letter(self, job_id: str) -> dict[str, Any] | None:
+        """Read the fields of a job that was given up: what it asked for, inputs included.
+
+        Returns:
+            The fields as they travelled, where large inputs stand by the names of their artifacts;
+            None if there is no such dead letter.
+        """
+        return dead.read_fields(self._server.redis, job_id)
 
     def requeue(self, job_id: str) -> bool:
         """Put a dead letter back on its queue, under its old ID and with no deaths counted.

@@ -140,7 +140,7 @@ def send(pipe: Any, job_id: str, text: bytes, starts: int, now: float) -> Any:
     headers.update({SUBMITTED_HEADER: now, STARTS_HEADER: starts, "expires": None, "eta": None})
     message["properties"]["delivery_tag"] = str(uuid4())
     queue, priority = str(info["routing_key"]), int(message["properties"].get("priority") or 0)
-    kwargs = _kwargs(message)
+    kwargs = kwargs_of(message)
     place = Place(
         pool_name(queue),
         task_name(headers["task"]),
@@ -160,7 +160,7 @@ def send(pipe: Any, job_id: str, text: bytes, starts: int, now: float) -> Any:
     return pipe.eval(_RETRY, len(names), *names, *values)
 
 
-def _kwargs(message: Mapping[str, Any]) -> Mapping[str, Any]:
+def kwargs_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """Read a message's keyword arguments; it may be anybody's."""
     try:
         body = message["body"]

@@ -337,6 +337,24 @@ def test_unknown_jobs_are_told_from_waiting_ones(cli: Cli, fake_worker: Worker) 
     )
 
 
+def test_a_dead_letter_is_looked_at_and_dropped(cli: Cli, client: Client, redis_url: str) -> None:
+    job = TextClassification(inputs="my secret", model="m", tenant="t")
+    job_id = client.submit(job, allow_unserved=True).id
+    with redis.Redis.from_url(redis_url) as server:
+        [message] = server.lrange(keys.queue("stoker", 3, keys.PRIORITY_STEPS), 0, -1)
+        server.hset(keys.DEAD, job_id, message)
+
+    shown = cli("dead", "show", job_id)
+    assert lines_of(shown.stdout) == [{"id": job_id, "model": "m", "tenant": "t"}]
+    [whole] = lines_of(cli("dead", "show", job_id, "--everything").stdout)
+    assert whole["inputs"] == "my secret"
+    assert cli("dead", "discard", job_id).stdout == f"{job_id} discarded\n"
+    for gone in (cli("dead", "show", job_id), cli("dead", "discard", job_id)):
+        assert gone.returncode == 5
+        assert gone.stderr == f"stoker: there is no dead letter {job_id}\n"
+    assert client.dead_letter(job_id) is None
+
+
 def test_tasks_are_listed_for_people_and_machines(cli: Cli) -> None:
     listed = cli("tasks")
     described = json.loads(cli("tasks", "ner", "--json").stdout)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,6 +13,13 @@ from stoker.cli.show import print_line
 dead = typer.Typer(name="dead", help="Jobs that were given up: each worker that ran them died.")
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID…", help="The dead letters' job IDs.")]
+# Of a job's fields those in which no caller's words stand.
+_TOLD: Final = frozenset(
+    {
+        *("model", "revision", "components", "tenant", "cache", "stream"),
+        *("queue_timeout", "run_timeout", "deadline", "retention"),
+    }
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print lines of JSON.")]
 
 
@@ -29,6 +36,23 @@ def list_all(as_json: AsJson = False) -> None:
             typer.echo(f"{letter.id}  {letter.task}  {letter.pool}  {at or 'unknown time'}")
     if not letters and not as_json:
         typer.echo("There are no dead letters.")
+
+
+@dead.command()
+def show(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="The dead letter's job ID.")],
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Print inputs and parameters as well.")
+    ] = False,
+) -> None:
+    """Print what a dead letter's job asked for, as JSON; its caller's words only if told to."""
+    with Client() as client:
+        fields = client.dead_letter(job_id)
+    if fields is None:
+        typer.echo(f"stoker: there is no dead letter {job_id}", err=True)
+        raise typer.Exit(Exit.UNKNOWN)
+    shown = fields if everything else {name: fields[name] for name in fields if name in _TOLD}
+    print_line(id=job_id, **shown)
 
 
 @dead.command()
