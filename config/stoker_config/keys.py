@@ -72,6 +72,11 @@ def deaths(job_id: str) -> str:
     return f"stoker:deaths:{job_id}"
 
 
+def beside(job_id: str) -> str:
+    """Name the count of workers that died while they held a job and did not run it."""
+    return f"stoker:beside:{job_id}"
+
+
 def event(event_id: str) -> str:
     """Name the hash of one webhook event: what it tells, to whom, and how far it is."""
     return f"stoker:webhook:{event_id}"

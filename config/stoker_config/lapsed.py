@@ -17,16 +17,26 @@ VISIBILITY_TIMEOUT: Final = 3600
 # For how long the deaths and the starts of a job are remembered.
 COUNT_SECONDS: Final = 7 * DAY
 
-# A job that is given back while it is marked as running was running when its worker died; one that
-# only waited there is innocent. The mark goes with the counting, so that each death counts once.
+# A job that is given back while it is marked as running was running when its worker died: `died`
+# counts that. The mark goes with the counting, so that each death counts once. One that only waited
+# there is innocent; but if it is held again and again when a worker dies, it may be what kills them
+# before it is marked. `holder_died` counts that as well: it makes nobody guilty, and has whoever
+# takes the job next watch it.
 DIED: Final = f"""
 local RUNNING, DEATHS, STARTS = '{keys.RUNNING}', '{keys.deaths("")}', '{keys.starts("")}'
+local BESIDE = '{keys.beside("")}'
+local function count(key)
+  redis.call('INCR', key)
+  redis.call('EXPIRE', key, {COUNT_SECONDS})
+end
 local function died(id)
-  if redis.call('ZREM', RUNNING, id) == 0 then return end
-  for _, key in ipairs({{DEATHS .. id, STARTS .. id}}) do
-    redis.call('INCR', key)
-    redis.call('EXPIRE', key, {COUNT_SECONDS})
-  end
+  if redis.call('ZREM', RUNNING, id) == 0 then return false end
+  count(DEATHS .. id)
+  count(STARTS .. id)
+  return true
+end
+local function holder_died(id)
+  if not died(id) then count(BESIDE .. id) end
 end
 """
 

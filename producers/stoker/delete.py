@@ -95,7 +95,7 @@ def _delete(client: Any, store: ArtifactStore, job_id: str, expires: int) -> Del
         if not inputs and not message:
             return DeleteAnswer.NOT_FOUND
     store.delete([*(each.decode() for each in inputs), *_artifacts(meta)])
-    kept = (keys.result, keys.inputs, keys.deaths, keys.starts, keys.stream)
+    kept = (keys.result, keys.inputs, keys.deaths, keys.beside, keys.starts, keys.stream)
     names = [keys.DEAD, keys.deleted(job_id), keys.RUNNING, keys.QUEUED]
     names += [each(job_id) for each in kept]
     went = client.eval(_DELETE, len(names), *names, job_id, expires, digest)

@@ -19,7 +19,7 @@ from stoker_tasks.wire import STARTS_HEADER, SUBMITTED_HEADER, pool_name, task_n
 # Puts a message back as if it had never been sent: no result, no deaths, known as queued.
 # KEYS: kept messages, their times, their size, dead letters, the job's result, tombstone, deaths
 # and starts, queued, running, placed, wishes, the list, the stream of its text, the tombstone of a
-# deleted job: what a worker has kept of it since is not for use.
+# deleted job: what a worker has kept of it since is not for use, the deaths beside it.
 # ARGV: ID, time, place, wish ('' for none), message, starts.
 _RETRY: Final = (
     KEEP
@@ -36,7 +36,7 @@ if size > 0 then
   redis.call('ZREM', KEYS[2], id)
   redis.call('DECRBY', KEYS[3], size)
 elseif redis.call('HDEL', KEYS[4], id) == 0 then return 'not_kept' end
-redis.call('DEL', KEYS[5], KEYS[6], KEYS[7], KEYS[14])
+redis.call('DEL', KEYS[5], KEYS[6], KEYS[7], KEYS[14], KEYS[16])
 redis.call('SET', KEYS[8], ARGV[6], 'EX', {COUNT_SECONDS})
 redis.call('ZADD', KEYS[9], ARGV[2], id)
 redis.call('HSET', KEYS[11], id, ARGV[3])
@@ -154,6 +154,7 @@ def send(pipe: Any, job_id: str, text: bytes, starts: int, now: float) -> Any:
         keys.queue(queue, priority, PRIORITY_STEPS),
         keys.stream(job_id),
         keys.deleted(job_id),
+        keys.beside(job_id),
     ]
     wanted = wish(kwargs, headers) if kwargs.get("webhook") is not None else ""
     values = [job_id, now, place.line(), wanted, json.dumps(message), starts]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from stoker_workers.engine.batcher import Batcher
-from stoker_workers.engine.delivery import Delivery, Outcome, Said, Work
+from stoker_workers.engine.delivery import Deaths, Delivery, Outcome, Said, Work
 from stoker_workers.engine.finishing import Finishing
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.line import Line
@@ -28,6 +28,10 @@ class Told:
         self.unwanted: set[str] = set()
         self.withdrawn: set[str] = set()
         self.died: dict[str, int] = {}
+        self.beside: dict[str, int] = {}
+        self.counted: list[str] = []
+        self.blamed: list[str] = []
+        self.cleared: list[str] = []
         self.back: list[tuple[list[str], list[str], bool]] = []
         self.parts: list[Said] = []
         self.lost: set[str] = set()
@@ -38,8 +42,16 @@ class Told:
     def canceled(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         return [each for each in deliveries if each.id in self.withdrawn]
 
-    def deaths(self, delivery: Delivery) -> int | None:
-        return self.died.get(delivery.id)
+    def deaths(self, delivery: Delivery) -> Deaths:
+        self.counted.append(delivery.id)
+        return Deaths(self.died.get(delivery.id), self.beside.get(delivery.id, 0))
+
+    def blame(self, delivery: Delivery) -> bool:
+        self.blamed.append(delivery.id)
+        return delivery.id not in self.unwanted
+
+    def clear(self, delivery: Delivery) -> None:
+        self.cleared.append(delivery.id)
 
     def returned(
         self, deliveries: Sequence[Delivery], suspects: Sequence[Delivery], *, guilty: bool

@@ -4,9 +4,9 @@ Its inputs are texts; a row's length is the number of its words. What it gives h
 its task: the text stands in it as a label, a filled mask or a continued text. Words steer it:
 `sleep=0.5` makes the forward pass take that long, `hold` until a test sets `go`, `steps=0.5` that
 long as well, in small steps between which a row may end, `fail` makes it raise, `oom=3` makes it
-run out of memory in a batch of more than three rows, `kill` ends the process, `fault` loses the
-device, `exit=STAGE` calls `sys.exit()` in that stage, `bad` is refused by preprocessing, `draw=9`
-gives a picture of nine bytes as an artifact.
+run out of memory in a batch of more than three rows, `kill` ends the process, `kill=preprocess`
+does so while it is preprocessed, `fault` loses the device, `exit=STAGE` calls `sys.exit()` in that
+stage, `bad` is refused by preprocessing, `draw=9` gives a picture of nine bytes as an artifact.
 """
 
 import os
@@ -69,6 +69,8 @@ class FakeModel:
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         texts = job.inputs if isinstance(job.inputs, list) else [job.inputs]
         _exit_in("preprocess", texts)
+        if any("kill=preprocess" in text.split() for text in texts):
+            os.kill(os.getpid(), signal.SIGKILL)
         if any("bad" in text.split() for text in texts):
             raise InvalidInput("the word bad is not taken")
         return Prepared([Chunk({"text": text}, max(1, len(text.split()))) for text in texts])

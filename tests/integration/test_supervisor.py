@@ -147,6 +147,33 @@ def test_a_job_that_kills_its_workers_is_given_up_and_the_others_succeed(
 
 
 @pytest.mark.own_transport("a supervisor gives a dead worker's jobs back at once")
+def test_a_job_that_kills_before_it_runs_is_given_up_and_its_neighbours_succeed(
+    client: Client, server: Any, supervised: Worker, redis_url: str, tmp_path: Path
+) -> None:
+    # Two, so that one takes over while the other is started again.
+    with worker(redis_url, tmp_path, supervised=True, lease=3600, name="w2") as other:
+        jobs = [text("good"), text("kill=preprocess"), text("fine"), text("well")]
+        handles = client.submit_many(jobs)
+
+        results = dict(client.as_completed(handles, timeout=60))
+
+        guilty = results.pop(handles[1])
+        assert all(isinstance(result, Success) for result in results.values())
+        assert isinstance(guilty, Failure)
+        assert (guilty.error, guilty.details) == ("poison", {"deaths": 3})
+        # Two deaths until it is suspected, and three that are its own.
+        both = (supervised, other)
+        until(lambda: sum(each.lines().count("it is started again") for each in both) == 5)
+        assert server.hkeys(keys.DEAD) == [handles[1].id.encode()]
+        until(lambda: not server.exists("unacked", keys.RUNNING, keys.QUEUED))
+        assert not server.exists(*(keys.deaths(each.id) for each in handles[2:]))
+        assert [each.terminate() for each in both] == [0, 0]
+
+    assert client.requeue(handles[1].id)
+    assert not server.exists(keys.deaths(handles[1].id), keys.beside(handles[1].id))
+
+
+@pytest.mark.own_transport("a supervisor gives a dead worker's jobs back at once")
 def test_a_lost_device_ends_the_process_and_the_guilty_job_is_given_up(
     client: Client, supervised: Worker
 ) -> None:

@@ -46,6 +46,8 @@ class MarkedOutlet:
         self._runs = Runs()
         self.now = outlet.now
         self.deaths = outlet.deaths
+        self.blame = outlet.blame
+        self.clear = outlet.clear
         self.canceled = outlet.canceled
         self.abandoned = outlet.abandoned
         self.dropped = outlet.dropped

@@ -14,7 +14,8 @@ from kombu import Connection
 
 from stoker_config import keys
 from stoker_config.keys import PRIORITY_STEPS as STEPS
-from stoker_workers.broker.leases import give_back_lapsed
+from stoker_config.lapsed import COUNT_SECONDS
+from stoker_workers.broker.leases import give_back_doubted, give_back_lapsed, give_back_marked
 from stoker_workers.broker.ledger import Ledger, Return
 from stoker_workers.broker.scripts import CLAIM, LAPSED
 from stoker_workers.broker.transport import ALIAS
@@ -33,6 +34,12 @@ def server(redis_url: str) -> Iterator[Any]:
 def fill(server: Any, key: str, count: int, word: str = "m") -> None:
     for at in range(count):
         server.lpush(key, json.dumps({"body": f"{word}{at}", "properties": {}}))
+
+
+def fill_jobs(server: Any, *ids: str) -> None:
+    for job in ids:
+        message = {"body": "", "headers": {"id": job}, "properties": {"delivery_info": {}}}
+        server.lpush("q", json.dumps(message))
 
 
 def claim(server: Any, limit: int, prefix: str = "t.") -> list[tuple[int, str]]:
@@ -142,9 +149,7 @@ def test_a_late_return_or_acknowledgement_touches_nobody_elses_delivery(server: 
 def test_what_ran_when_its_holder_fell_silent_waits_again_and_its_death_counts_once(
     server: Any,
 ) -> None:
-    for job in ("ran", "waited"):
-        message = {"body": "", "headers": {"id": job}, "properties": {"delivery_info": {}}}
-        server.lpush("q", json.dumps(message))
+    fill_jobs(server, "ran", "waited")
     claim(server, 2)
     server.zadd("index", {"t.1": 1, "t.2": 1})
     server.zadd(keys.RUNNING, {"ran": 5})
@@ -156,6 +161,22 @@ def test_what_ran_when_its_holder_fell_silent_waits_again_and_its_death_counts_o
     assert server.zcard(keys.RUNNING) == 0
     assert (server.get(keys.deaths("ran")), server.get(keys.starts("ran"))) == (b"1", b"1")
     assert not server.exists(keys.deaths("waited"), keys.starts("waited"))
+    assert (server.get(keys.beside("waited")), server.exists(keys.beside("ran"))) == (b"1", 0)
+    assert 0 < server.ttl(keys.beside("waited")) <= COUNT_SECONDS
+
+
+def test_what_a_living_worker_gives_back_was_beside_no_death(server: Any) -> None:
+    fill_jobs(server, "doubted", "marked")
+    claim(server, 2)
+    held = ledger(server)
+    held.doubt(["t.1"])
+    held.claimed({"t.2": "q"})
+
+    give_back_doubted(held, lambda _, key: [key])
+    give_back_marked(held, ["t.2"], lambda _, key: [key])
+
+    assert server.llen("q") == 2
+    assert not server.exists(keys.beside("doubted"), keys.beside("marked"))
 
 
 def test_a_beat_renews_what_is_held_and_revives_nothing(server: Any) -> None:

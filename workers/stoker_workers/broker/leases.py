@@ -76,7 +76,7 @@ def give_back_doubted(ledger: Ledger, queues_of: QueuesOf) -> int:
         How many there were.
     """
     tags = ledger.doubted()
-    done, _ = _give_back(ledger, tags, queues_of)
+    done, _ = _give_back(ledger, tags, queues_of, dead=False)
     ledger.settled(tags)
     return done
 
@@ -89,7 +89,7 @@ def give_back_marked(ledger: Ledger, tags: Sequence[str], queues_of: QueuesOf) -
         tags: The deliveries.
         queues_of: Gives the queues that an exchange routes a key to.
     """
-    _give_back(ledger, tags, queues_of)
+    _give_back(ledger, tags, queues_of, dead=False)
     ledger.acknowledged(tags)
 
 
@@ -106,7 +106,12 @@ def _in_order(tags: Sequence[str]) -> list[str]:
 
 
 def _give_back(
-    ledger: Ledger, tags: Sequence[str], queues_of: QueuesOf, enough: float = inf
+    ledger: Ledger,
+    tags: Sequence[str],
+    queues_of: QueuesOf,
+    enough: float = inf,
+    *,
+    dead: bool = True,
 ) -> tuple[int, bool]:
     """Give deliveries back, the first to be served first.
 
@@ -115,6 +120,7 @@ def _give_back(
         tags: Whatever is not held any more is passed over.
         queues_of: Gives the queues that an exchange routes a key to.
         enough: Bytes of messages; with more than these it ends, whatever is left.
+        dead: Whether their holder is dead or silent.
 
     Returns:
         How many there were, and whether that is all.
@@ -125,18 +131,20 @@ def _give_back(
         some = tags[max(0, end - _CALL) : end]
         texts = ledger.client.hmget(ledger.table, some)
         held = {tag: text for tag, text in zip(some, texts, strict=True) if text is not None}
-        done += _give_some_back(ledger, held, queues_of)
+        done += _give_some_back(ledger, held, queues_of, dead=dead)
         size += sum(map(len, held.values()))
         if size > enough and end > _CALL:
             return done, False
     return done, True
 
 
-def _give_some_back(ledger: Ledger, held: Mapping[str, bytes], queues_of: QueuesOf) -> int:
+def _give_some_back(
+    ledger: Ledger, held: Mapping[str, bytes], queues_of: QueuesOf, *, dead: bool
+) -> int:
     messages, dropped = [], []
     for tag, text in held.items():
         try:
-            messages.append(_returned(tag, text, queues_of))
+            messages.append(_returned(tag, text, queues_of, dead=dead))
         except NO_ENVELOPE:
             dropped.append(tag)
     if dropped:
@@ -145,7 +153,7 @@ def _give_some_back(ledger: Ledger, held: Mapping[str, bytes], queues_of: Queues
     return ledger.restore(messages) if messages else 0
 
 
-def _returned(tag: str, text: bytes, queues_of: QueuesOf) -> Return:
+def _returned(tag: str, text: bytes, queues_of: QueuesOf, *, dead: bool) -> Return:
     message, exchange, routing_key = json.loads(text)
     message["headers"] = {**(message.get("headers") or {}), "redelivered": True}
     properties = message["properties"]
@@ -154,7 +162,7 @@ def _returned(tag: str, text: bytes, queues_of: QueuesOf) -> Return:
     queue = next(iter(queues_of(exchange, routing_key)), routing_key)
     key = keys.queue(queue, _priority(properties), PRIORITY_STEPS)
     job_id = message["headers"].get("id")
-    died = job_id if isinstance(job_id, str) else ""
+    died = job_id if dead and isinstance(job_id, str) else ""
     # What UTF-8 has no bytes for would end the call that gives all of them back.
     (key + died).encode()
     return Return(tag, key, json.dumps(message), died)

@@ -37,19 +37,21 @@ from stoker_workers.broker.ledger import Ledger, ledger_of
 from stoker_workers.broker.results import Deliveries
 from stoker_workers.broker.returning import count_starts, give_back_marked, suspect
 from stoker_workers.broker.streaming import Streams
-from stoker_workers.engine.delivery import Delivery, Outcome, Said
+from stoker_workers.engine.delivery import Deaths, Delivery, Outcome, Said
 
 # What a server that is away or refuses raises, in redis-py's words or in kombu's.
 _SERVER_ERRORS: Final = (redis.RedisError, OperationalError)
 
 # Whoever gave a redelivered job back has counted the death of its worker already, unless that was
-# kombu's own transport.
-# KEYS: the job's deaths, its starts. ARGV: its ID.
+# kombu's own transport: this tells nobody why a job comes again, so that each time counts.
+# KEYS: the job's deaths, its starts, the deaths beside it. ARGV: its ID, '1' if it came by kombu's
+# own transport.
 _COUNT_DEATH: Final = (
     DIED
     + """
-died(ARGV[1])
-return {tonumber(redis.call('GET', KEYS[1]) or '-1'), tonumber(redis.call('GET', KEYS[2]) or '0')}
+if ARGV[2] == '1' then holder_died(ARGV[1]) else died(ARGV[1]) end
+local counts = redis.call('MGET', unpack(KEYS))
+return {tonumber(counts[1] or '-1'), tonumber(counts[2] or '0'), tonumber(counts[3] or '0')}
 """
 )
 
@@ -98,13 +100,24 @@ class CeleryOutlet:
         """Give seconds since the epoch by the server's clock."""
         return self._clock.now()
 
-    def deaths(self, delivery: Delivery) -> int | None:
-        """Count the deaths that this redelivered job may have caused; None if unsuspected."""
-        deaths, starts = self._count_death(
-            keys=[keys.deaths(delivery.id), keys.starts(delivery.id)], args=[delivery.id]
+    def deaths(self, delivery: Delivery) -> Deaths:
+        """Count the deaths that this redelivered job may have caused."""
+        job, stock = delivery.id, ledger_of(delivery.handle) is None
+        deaths, starts, beside = self._count_death(
+            keys=[keys.deaths(job), keys.starts(job), keys.beside(job)], args=[job, int(stock)]
         )
         delivery.handle.starts = max(delivery.handle.starts, int(starts))
-        return int(deaths) if deaths >= 0 else None
+        return Deaths(int(deaths) if deaths >= 0 else None, int(beside))
+
+    def blame(self, delivery: Delivery) -> bool:
+        """Mark a job as running before it is preprocessed; False if nobody waits for it."""
+        begin = [keys.RUNNING, keys.canceled(delivery.id)]
+        [tombstone] = self._begin(keys=begin, args=[self.now(), delivery.id])
+        return tombstone is None and not _is_revoked(delivery.handle)
+
+    def clear(self, delivery: Delivery) -> None:
+        """Mark a job as running no more: it is preprocessed, and waits."""
+        self._forget([delivery], queued=False)
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Pick what was canceled, revoked or has expired; mark the others as running."""

@@ -78,7 +78,7 @@ for i = 1, #ARGV, 4 do
     redis.call('HDEL', KEYS[2], tag)
     if text == '' then text = string.match(held, '^%[(.*), "", "[^"]*"%]$') end
     redis.call('RPUSH', KEYS[tonumber(ARGV[i + 1]) + 2], text)
-    if ARGV[i + 3] ~= '' then died(ARGV[i + 3]) end
+    if ARGV[i + 3] ~= '' then holder_died(ARGV[i + 3]) end
     done = done + 1
   end
 end

@@ -77,17 +77,38 @@ class Said:
     event: Part | None
 
 
+@dataclass(frozen=True, slots=True)
+class Deaths:
+    """What is known of the workers that died while they had a job, and of their stages.
+
+    Attributes:
+        caused: How many it may have caused; None if nobody suspects it.
+        beside: How many died that held it and did not run it: of another job, or of this one,
+            before it could be marked as running.
+    """
+
+    caused: int | None = None
+    beside: int = 0
+
+
 class Outlet(Protocol):
     """Where the engine tells what becomes of deliveries. Called from its threads."""
 
     def now(self) -> float:
         """Give seconds since the epoch by the clock that producers and workers share."""
 
-    def deaths(self, delivery: Delivery) -> int | None:
-        """Count the deaths that this redelivered job may have caused; None if nobody suspects it.
+    def deaths(self, delivery: Delivery) -> Deaths:
+        """Count the deaths that this redelivered job may have caused."""
 
-        A worker's death, or that of one of its stages.
+    def blame(self, delivery: Delivery) -> bool:
+        """Have this job be to blame if the worker dies from now on.
+
+        Returns:
+            Whether anybody waits for it; else it is to be dropped.
         """
+
+    def clear(self, delivery: Delivery) -> None:
+        """Have this job be to blame no more."""
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Pick those that nobody waits for any more: canceled, revoked or expired."""
@@ -133,6 +154,9 @@ class Work:
         key: What its model is loaded by.
         clocks: Until when it may wait and run; None if it may do so for ever.
         alone: Whether it shares no forward pass, because a worker died of one that it was in.
+        watched: Whether it is preprocessed with nothing beside it, because workers keep dying that
+            hold it.
+        loads: If it is watched, the models whose loading it lets end first.
         model: The warm model, once it is loaded.
         slow: Whether it takes long to preprocess, which is then done beside the line.
         fetching: What it needs beside its message, once that is asked for.
@@ -151,6 +175,8 @@ class Work:
     key: ModelKey | None = None
     clocks: Clocks | None = None
     alone: bool = False
+    watched: bool = False
+    loads: "Sequence[Future[WarmModel]] | None" = None
     model: WarmModel | None = None
     slow: bool = False
     fetching: "Future[Any] | None" = None

@@ -56,6 +56,7 @@ class Fetching:
         self._held = 0
         self._started = 0
         self._stopping = False
+        self._hushed = False
 
     def get(self, errand: Errand) -> "Future[Any]":
         """Fetch for a job. Never blocks; once what came is used, `release` has to be called.
@@ -91,6 +92,18 @@ class Fetching:
         """Make room for the next job: one that was fetched for holds nothing of it any longer."""
         with self._changed:
             self._held -= 1
+            self._changed.notify_all()
+
+    def hush(self) -> None:
+        """Begin nothing until `resume`; wait for what is being fetched, unless it is to stop."""
+        with self._changed:
+            self._hushed = True
+            self._changed.wait_for(lambda: not self._places or self._stopping)
+
+    def resume(self) -> None:
+        """Begin again."""
+        with self._changed:
+            self._hushed = False
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -152,7 +165,7 @@ class Fetching:
 
     def _choose(self) -> "tuple[Errand, Future[Any]] | None":
         """Take the job that has waited longest of those whose place is not busy with others."""
-        if self._held >= self._threads:
+        if self._hushed or self._held >= self._threads:
             return None
         for at, (errand, future) in enumerate(self._waiting):
             if self._places[errand.place] < self._wide.get(errand.place, self._a_place):

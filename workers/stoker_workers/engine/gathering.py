@@ -87,7 +87,8 @@ class Gathering:
         assert work.job is not None
         assert work.model is not None
         place = self._inputs.place(work.job)
-        work.slow = work.model.is_slow(work.job)
+        # One that is watched is preprocessed in the line, where nothing is beside it.
+        work.slow = not work.watched and work.model.is_slow(work.job)
         if place is None and not work.job.cache and not work.slow:
             return False
         fetching = self._slow if work.slow else self._fetching
@@ -105,6 +106,14 @@ class Gathering:
             else:
                 self._slow.release()
                 self._free_models()
+
+    def hush(self) -> None:
+        """Begin with no slow job until `resume`, and wait for those that are begun."""
+        self._slow.hush()
+
+    def resume(self) -> None:
+        """Begin with slow jobs again."""
+        self._slow.resume()
 
     def stop(self) -> None:
         """Start nothing more."""

@@ -13,13 +13,14 @@ from stoker_tasks.errors import Canceled, Internal, InvalidInput, Poison, Stoker
 from stoker_tasks.job import Job
 from stoker_tasks.wire import read_job
 from stoker_workers.engine.clocks import Clocks
-from stoker_workers.engine.delivery import Delivery, Outlet, Work
+from stoker_workers.engine.delivery import Outlet, Work
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.gathering import Gathered, Gathering
 from stoker_workers.engine.line import Line
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.stage import Lost
+from stoker_workers.engine.watching import Watching
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +57,13 @@ class Preparing:
         self._retention = payloads.outputs.retention
         self._outlet = outlet
         self._gathering = Gathering(models.get, payloads, outlet, line.inbox.put)
+        self._watching = Watching(line, self._gathering, outlet)
+        self._loads: set[Future[WarmModel]] = set()
         self._hand: Work | None = None
 
     def next(self) -> bool:
         """Take one job in; False at the end of the line."""
+        self._watching.rest()
         work = self._line.inbox.get()
         if work is None or self._line.stopping.is_set():
             return False
@@ -106,8 +110,13 @@ class Preparing:
         if work.model is None:
             loading = self._models.get(work.key)
             if not loading.done():
-                # The job comes back here when its model is warm; others pass it meanwhile.
-                loading.add_done_callback(lambda _: self._line.inbox.put(work))
+                self._loads.add(loading)
+                loading.add_done_callback(self._loads.discard)
+                self._come_back(work, loading)
+                return
+            # A model that kills the process while it is loaded is no fault of this job's.
+            if work.watched and (other := self._load_before(work)):
+                self._come_back(work, other)
                 return
             work.model = loading.result()
         if work.fetching is not None:
@@ -123,13 +132,27 @@ class Preparing:
         if not self._gathering.prepare(work):
             self._prepare(work, _NOTHING)
 
+    def _come_back(self, work: Work, loading: "Future[WarmModel]") -> None:
+        """Have a job come back here when a model is loaded; others pass it meanwhile."""
+        loading.add_done_callback(lambda _: self._line.inbox.put(work))
+
+    def _load_before(self, work: Work) -> "Future[WarmModel] | None":
+        """Give a model whose loading has to end before this job is begun; None if there is none.
+
+        It waits for those alone that were being loaded when it came: there may always be another.
+        """
+        loads = list(self._loads) if work.loads is None else work.loads
+        # What is loaded must not be held here: it may be wanted gone.
+        work.loads = [each for each in loads if not each.done()]
+        return work.loads[0] if work.loads else None
+
     def _read(self, work: Work) -> bool:
         """Read a job; False if some of it has to be fetched first."""
         delivery = work.delivery
         if work.fetching is None:
             work.taken = self._outlet.now()
             if delivery.redelivered:
-                work.alone = self._is_suspect(delivery)
+                self._suspect(work)
             if uris := self._inputs.beside(delivery.args, delivery.kwargs):
                 self._gathering.read(work, uris)
                 return False
@@ -165,19 +188,27 @@ class Preparing:
             work.set_answer(gathered.answer)
             self._line.send_on(work)
             return
-        prepared = gathered.prepared or work.model.preprocess(work.job, gathered.files)
+        prepared = gathered.prepared
+        if prepared is None and work.watched:
+            prepared = self._watching.preprocess(work, gathered.files)
+            if prepared is None:
+                return
+        elif prepared is None:
+            prepared = work.model.preprocess(work.job, gathered.files)
         work.set_prepared(prepared)
         work.ready = time.monotonic()
         work.preprocess_s = gathered.seconds or work.ready - began
         work.fetch_s -= gathered.seconds
         self._line.wait(work)
 
-    def _is_suspect(self, delivery: Delivery) -> bool:
-        deaths = self._outlet.deaths(delivery)
-        if deaths is not None and deaths >= _DEATHS:
+    def _suspect(self, work: Work) -> None:
+        """Find out what a job that was delivered before is suspected of."""
+        deaths = self._outlet.deaths(work.delivery)
+        if deaths.caused is not None and deaths.caused >= _DEATHS:
             raise Poison(
-                f"{deaths} workers died while they ran this job; it is kept as a dead letter for "
-                "an operator to look at",
-                {"deaths": deaths},
+                f"{deaths.caused} workers died while they ran this job; it is kept as a dead "
+                "letter for an operator to look at",
+                {"deaths": deaths.caused},
             )
-        return deaths is not None
+        work.alone = deaths.caused is not None
+        work.watched = self._watching.is_called_for(deaths)

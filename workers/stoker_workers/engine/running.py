@@ -1,7 +1,6 @@
 """The second stage: owns the device, and runs batches of those jobs that are still wanted."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from uuid import uuid4
@@ -62,7 +61,8 @@ class Running:
         self._hand = _works(rows)
         try:
             if rows[0].work.alone:
-                self._settle()
+                # It may take this process down with it.
+                self._line.settle().wait()
             rows = self._still_wanted(rows)
             if rows:
                 self._forward(batch, rows)
@@ -87,12 +87,6 @@ class Running:
         # One that a first half of the batch completed is on its way already.
         left = [work for work in works if work.missing and work.error is None]
         return Lost(left, left)
-
-    def _settle(self) -> None:
-        """Wait until all that has run is stored: a suspect may take this process down with it."""
-        settled = threading.Event()
-        self._line.done.put(settled)
-        settled.wait()
 
     def _still_wanted(self, rows: list[Row]) -> list[Row]:
         """Leave out rows of jobs that have failed, are too late, or that nobody waits for."""
