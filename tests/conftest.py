@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before anything imports transformers: the tests must not reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -25,6 +26,12 @@ from stoker import Client  # noqa: E402 - after the environment is clean
 from tests.support import redis_server  # noqa: E402
 from tests.support import s3 as s3_server  # noqa: E402
 from tests.support.worker import Worker, worker  # noqa: E402
+
+# A busy machine makes no example wrong. Where CI is set, Hypothesis itself sees to that.
+if "CI" not in os.environ:
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("patient", deadline=None, suppress_health_check=slow)
+    settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

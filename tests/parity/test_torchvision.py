@@ -25,6 +25,7 @@ def found_at(cache_dir: Path) -> list[str]:
         return [str(fetch(PACKAGE, cache_dir).parents[2])]
 
 
+@pytest.mark.timeout(600)
 def test_masks_and_processors_of_torchvision(found_at: list[str]) -> None:
     command = [sys.executable, "-m", "pytest", "tests/parity/with_torchvision.py", "-q"]
     # What is compiled of it need not load here.
@@ -38,6 +39,6 @@ def test_masks_and_processors_of_torchvision(found_at: list[str]) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=150,
+        timeout=570,
     )
     assert done.returncode == 0, done.stdout

@@ -123,6 +123,7 @@ class Broker:
 
 @pytest.fixture
 def broker(redis_url: str) -> Iterator[Broker]:
+    _forget_requests()
     app = make_worker_app(Settings.model_validate({"redis_url": redis_url}))
     with app, Client(redis_url) as client, redis.Redis.from_url(redis_url) as server:
         task = app.tasks[TASK]
@@ -130,7 +131,14 @@ def broker(redis_url: str) -> Iterator[Broker]:
         # In a worker nobody listens for the results of what is sent.
         with app.connection_for_read() as connection, denied_join_result():
             yield Broker(app, client, server, connection)
-        state.requests.clear()
+    _forget_requests()
+
+
+def _forget_requests() -> None:
+    """Clear what Celery knows of requests in this process, be they another test's."""
+    state.requests.clear()
+    state.reserved_requests.clear()
+    state.active_requests.clear()
 
 
 @pytest.mark.parametrize(

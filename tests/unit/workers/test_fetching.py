@@ -38,6 +38,7 @@ def test_a_slow_host_holds_up_its_own_jobs_only() -> None:
     fetching = Fetching(threads=4, a_place=2)
 
     slow = [fetching.get(network.at("slow")) for _ in range(20)]
+    until(lambda: network.asked.count("slow") == 2)
     for _ in range(10):
         assert fetching.get(network.at("quick")).result(20) == "quick"
         fetching.release()

@@ -43,7 +43,7 @@ def test_a_quick_job_passes_slow_ones_of_which_a_few_are_read_at_once() -> None:
         for at in range(10):
             flow.accept(delivery(f"quick {at}"))
         until(lambda: len(told.outcomes) == 10)
-        assert reader.pages == ["page 1", "page 2 bad"]
+        assert sorted(reader.pages) == ["page 1", "page 2 bad"]
         reader.go.set()
         until(lambda: len(told.outcomes) == 14)
 
@@ -68,7 +68,7 @@ def test_a_slow_job_that_nobody_waits_for_any_more_is_not_read() -> None:
         reader.go.set()
         until(lambda: len(told.outcomes) == 4)
 
-    assert reader.pages == ["page 1", "page 2", "page 3"]
+    assert sorted(reader.pages) == ["page 1", "page 2", "page 3"]
     assert isinstance(told.outcomes["page late"], QueueTimeout)
     assert told.gone == ["page canceled"]
 
@@ -123,7 +123,7 @@ def test_stopping_waits_for_a_page_that_is_read_and_begins_no_other() -> None:
         stopping.join(20)
 
     assert order == ["read", "stopped"]
-    assert reader.pages == ["page 1", "page 2"]
+    assert sorted(reader.pages) == ["page 1", "page 2"]
     assert told.outcomes == {}
 
 

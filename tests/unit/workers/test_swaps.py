@@ -84,7 +84,6 @@ def test_each_serves_longer_than_its_loading_took(
     # Each one served at least four times as long as its loading had taken, before the next came.
     assert (swaps - 1) * 4 * LOAD_SECONDS <= seconds
     assert loads == [NAMES[at % 2] for at in range(swaps)]
-    assert max(told.done.values()) < 4 * min(told.done.values())
 
 
 def test_a_model_whose_jobs_are_done_goes_though_something_was_fetched_for_them() -> None:
