@@ -17,6 +17,8 @@ from stoker_workers.broker.scripts import BEAT, RESTORE
 logger = logging.getLogger(__name__)
 
 _CALL: Final = 500
+# Seconds after a heartbeat that failed; each further one takes twice as long, up to the usual time.
+_AGAIN: Final = 0.25
 
 
 def ledger_of(request: Any) -> "Ledger | None":
@@ -261,11 +263,16 @@ class Ledger:
             self._beat(keys=[self.index], args=tags[start : start + _CALL])
 
     def _run(self) -> None:
-        while not self._end.wait(self._lease / 3):
-            self.pulse()
+        usual, failures = self._lease / 3, 0
+        while not self._end.wait(min(usual, _AGAIN * 2 ** (failures - 1)) if failures else usual):
+            failures = 0 if self.pulse() else failures + 1
 
-    def pulse(self) -> None:
-        """Renew all leases, and have what waits for it acknowledged or given back."""
+    def pulse(self) -> bool:
+        """Renew all leases, and have what waits for it acknowledged or given back.
+
+        Returns:
+            Whether the server could be reached.
+        """
         with self._lock:
             self._returning.extend(self._resting)
             self._resting.clear()
@@ -275,3 +282,5 @@ class Ledger:
             self._return()
         except redis.RedisError as error:
             logger.warning("leases could not be renewed: %s", type(error).__name__)
+            return False
+        return True

@@ -1,0 +1,65 @@
+"""What outlives a lost connection counts against the prefetch, and its leases are held on to."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from kombu import Connection
+
+from stoker_workers.broker.ledger import Ledger
+from stoker_workers.broker.transport import ALIAS
+
+
+@pytest.fixture
+def channel(redis_url: str) -> Iterator[Any]:
+    url = f"{ALIAS}+socket://{redis_url.removeprefix('unix://')}"
+    with Connection(url, transport_options={"visibility_timeout": 60}) as connection:
+        yield connection.channel()
+
+
+def test_what_an_earlier_connection_took_counts_against_the_prefetch(channel: Any) -> None:
+    channel.basic_qos(prefetch_count=4)
+    assert channel.qos.can_consume_max_estimate() == 4
+
+    channel.ledger.claimed({f"earlier.{number}": "stoker" for number in range(3)})
+    assert channel.qos.can_consume_max_estimate() == 1
+
+    channel.ledger.claimed({f"more.{number}": "stoker" for number in range(3)})
+    assert channel.qos.can_consume_max_estimate() == 0
+
+    channel.ledger.acknowledged([f"earlier.{number}" for number in range(3)])
+    assert channel.qos.can_consume_max_estimate() == 1
+
+
+class Pauses:
+    """Stands for the event that ends a ledger: notes how long it is waited for."""
+
+    def __init__(self, turns: int) -> None:
+        self.turns = turns
+        self.waited: list[float] = []
+
+    def wait(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        return len(self.waited) > self.turns
+
+
+def test_a_heartbeat_that_failed_is_tried_again_soon_and_ever_more_seldom(redis_url: str) -> None:
+    beats = iter([True, False, False, False, False, False, True, False, True])
+    ledger = Ledger(redis.Redis.from_url(redis_url), "index", "table", 12.0)
+    pauses: Any = Pauses(9)
+    ledger._end, ledger.pulse = pauses, lambda: next(beats)  # type: ignore[method-assign]
+
+    ledger._run()
+
+    assert pauses.waited == [4, 4, 0.25, 0.5, 1, 2, 4, 4, 0.25, 4]
+
+
+def test_a_heartbeat_says_whether_it_came_through(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as server:
+        assert Ledger(server, "index", "table", 12.0).pulse()
+    nobody = redis.Redis(port=1)
+    ledger = Ledger(nobody, "index", "table", 12.0)
+    ledger.claimed({"a.1": "stoker"})
+    assert not ledger.pulse()
+    ledger._end.set()
