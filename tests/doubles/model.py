@@ -87,7 +87,7 @@ class FakeModel:
         for seconds in re.findall(r"sleep=([\d.]+)", words):
             time.sleep(float(seconds))
         if "hold" in words.split():
-            assert self.go.wait(20)
+            assert self.go.wait(60)  # as long as `until`
         grown = [Grown(f"{text} and on") for text in texts]
         for each, follower in zip(grown, follow, strict=False):
             if follower is not None:

@@ -64,7 +64,7 @@ def test_tokenising_goes_on_during_a_forward_pass() -> None:
     with running(told, FakeModels(model)) as flow:
         hold(flow)
         flow.accept(delivery("late"))
-        assert seen.wait(15)
+        assert seen.wait(60)
         assert not told.outcomes
         model.go.set()
 

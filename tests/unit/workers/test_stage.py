@@ -63,7 +63,7 @@ def test_of_a_bunch_the_one_that_was_made_ready_is_guilty() -> None:
     told = Told()
     with running(told, FakeModels(Slow())) as flow:
         flow.accept(delivery("first"))
-        assert reached.wait(20)
+        assert reached.wait(60)
         for each in words:
             flow.accept(delivery(each))
         until(lambda: bool(told.back))
