@@ -10,25 +10,30 @@ from kombu import Connection
 from stoker_workers.broker.ledger import Ledger
 from stoker_workers.broker.transport import ALIAS
 
+TAGS = [f"earlier.{number}" for number in range(6)]
+
 
 @pytest.fixture
 def channel(redis_url: str) -> Iterator[Any]:
     url = f"{ALIAS}+socket://{redis_url.removeprefix('unix://')}"
     with Connection(url, transport_options={"visibility_timeout": 60}) as connection:
-        yield connection.channel()
+        channel = connection.channel()
+        yield channel
+        # It is the process's, and the server is other tests' as well.
+        channel.ledger.acknowledged(TAGS)
 
 
 def test_what_an_earlier_connection_took_counts_against_the_prefetch(channel: Any) -> None:
     channel.basic_qos(prefetch_count=4)
     assert channel.qos.can_consume_max_estimate() == 4
 
-    channel.ledger.claimed({f"earlier.{number}": "stoker" for number in range(3)})
+    channel.ledger.claimed(dict.fromkeys(TAGS[:3], "stoker"))
     assert channel.qos.can_consume_max_estimate() == 1
 
-    channel.ledger.claimed({f"more.{number}": "stoker" for number in range(3)})
+    channel.ledger.claimed(dict.fromkeys(TAGS[3:], "stoker"))
     assert channel.qos.can_consume_max_estimate() == 0
 
-    channel.ledger.acknowledged([f"earlier.{number}" for number in range(3)])
+    channel.ledger.acknowledged(TAGS[:3])
     assert channel.qos.can_consume_max_estimate() == 1
 
 
@@ -53,6 +58,16 @@ def test_a_heartbeat_that_failed_is_tried_again_soon_and_ever_more_seldom(redis_
     ledger._run()
 
     assert pauses.waited == [4, 4, 0.25, 0.5, 1, 2, 4, 4, 0.25, 4]
+
+
+def test_a_server_that_is_away_for_weeks_ends_no_heartbeat(redis_url: str) -> None:
+    ledger = Ledger(redis.Redis.from_url(redis_url), "index", "table", 12.0)
+    pauses: Any = Pauses(3000)
+    ledger._end, ledger.pulse = pauses, lambda: False  # type: ignore[method-assign]
+
+    ledger._run()
+
+    assert set(pauses.waited[6:]) == {4}
 
 
 def test_a_heartbeat_says_whether_it_came_through(redis_url: str) -> None:

@@ -134,6 +134,44 @@ def test_a_chord_that_has_failed_says_so_although_another_job_goes_back(broker: 
     assert broker.take().id == chained.id
 
 
+def test_the_errbacks_of_a_chord_that_has_failed_wait_for_the_server(broker: Broker) -> None:
+    errback = signed(broker, "told of it")
+    body = signed(broker, None)
+    body.link_error(errback)
+    body_id = chord([signed(broker, "a"), signed(broker, "b")], body).apply_async().id
+    broker.end_all({broker.take(): InvalidInput("no")})
+    second = broker.take()
+
+    with links_go_nowhere(broker):
+        broker.end_all({second: success()})
+
+    assert ended(broker, body_id) == ended(broker, second.id) == ""
+    broker.end_all({broker.take(): success()})
+    assert ended(broker, second.id) == "SUCCESS"
+    assert ended(broker, body_id) == "FAILURE"
+    assert b"ChordError" in broker.server.get(keys.result(body_id))
+    assert broker.take() is not None
+
+
+def test_a_part_that_fails_and_cannot_say_so_leaves_its_chord_to_another_delivery(
+    broker: Broker,
+) -> None:
+    last = signed(broker, "b")
+    last.link_error(signed(broker, "told of it"))
+    body = chord([signed(broker, "a"), last], signed(broker, None)).apply_async().id
+    first, second = broker.take(), broker.take()
+    if not second.links["errbacks"]:
+        first, second = second, first
+    broker.end_all({first: InvalidInput("no")})
+
+    with links_go_nowhere(broker):
+        broker.end_all({second: InvalidInput("no"), broker.request(): success()})
+
+    assert ended(broker, body) == ended(broker, second.id) == ""
+    broker.end_all({broker.take(): InvalidInput("no")})
+    assert ended(broker, second.id) == ended(broker, body) == "FAILURE"
+
+
 def test_a_chord_that_has_failed_says_so_although_it_was_not_stored_at_first(
     broker: Broker,
 ) -> None:

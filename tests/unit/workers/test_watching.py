@@ -3,16 +3,22 @@
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import pytest
 
 from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_tasks.result import Success
+from stoker_workers.engine import shelf
 from stoker_workers.engine.delivery import Delivery
 from stoker_workers.engine.flow import Flow
 from stoker_workers.engine.model import ModelKey, Prepared, WarmModel
+from stoker_workers.engine.progress import Course, Progress
+from stoker_workers.engine.served import ServedModels
+from stoker_workers.engine.warm import WarmModels
 from stoker_workers.engine.window import Budget
-from tests.doubles.line import Told, delivery, running
+from tests.doubles.line import Told, delivery, hold, running
 from tests.doubles.model import FakeModel, FakeModels
 from tests.doubles.store import payloads
 from tests.support.until import until
@@ -123,17 +129,70 @@ def test_a_suspect_is_not_begun_while_another_model_is_loaded() -> None:
     assert told.cleared == ["suspect"]
 
 
+def test_a_suspect_does_not_wait_for_ever_beside_a_load_that_kills() -> None:
+    class Endless(FakeModels):
+        def get(self, key: ModelKey) -> "Future[WarmModel]":
+            return Future() if key.task == "fill-mask" else super().get(key)
+
+    told = Told()
+    told.beside = {"suspect": 5}
+    with running(told, Endless()) as flow:
+        flow.accept(delivery("masked", "stoker.fill_mask"))
+        flow.accept(suspect("suspect"))
+        until(lambda: "suspect" in told.outcomes)
+
+    assert told.cleared == ["suspect"]
+
+
+def test_a_suspect_that_waits_for_loads_keeps_no_model_from_leaving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shelf, "TURN", 0.0)
+    go = threading.Event()
+
+    def load(key: ModelKey, progress: Progress) -> Course:
+        size = 1 if key.model == "small" else 60
+        yield size
+        assert size == 1 or go.wait(20)
+        progress.took(size)
+        return FakeModel(key.model)
+
+    told = Told()
+    told.beside = {"suspect": 2}
+    models = ServedModels(WarmModels(load, 9, memory=100).get)
+    flow = Flow(models, payloads(), told, lambda _: Budget(tokens=1024))
+    flow.start()
+    flow.accept(of_model("small", "first"))
+    until(lambda: "first" in told.outcomes)
+    for name in ("large", "larger", "largest"):
+        flow.accept(of_model(name, name))
+    flow.accept(of_model("small", "suspect"))
+    until(lambda: "suspect" in told.counted)
+    go.set()
+    until(lambda: len(told.outcomes) == 5)
+    assert flow.stop(10)
+
+    assert told.cleared == ["suspect"]
+
+
+def of_model(model: str, words: str) -> Delivery:
+    made = suspect(words) if words == "suspect" else delivery(words)
+    return replace(made, kwargs={"inputs": words, "model": model})
+
+
 def test_a_line_that_stops_leaves_a_suspect_that_waits() -> None:
     told = Told()
     told.beside = {"suspect": 2}
-    with running(told) as flow:
-        flow.accept(delivery("sleep=0.5"))
-        until(lambda: bool(told.begun))
+    models = FakeModels()
+    with running(told, models) as flow:
+        hold(flow)
         flow.accept(suspect("suspect"))
         until(lambda: "suspect" in told.counted)
+        flow._line.stop()
+        models.model.go.set()
 
     assert not told.blamed
-    assert list(told.outcomes) == ["sleep=0.5"]
+    assert list(told.outcomes) == ["hold"]
 
 
 def test_a_stage_that_dies_of_a_suspect_lets_the_others_go_on() -> None:

@@ -78,12 +78,13 @@ class CollectingBackend(LinkingBackend):
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """Forget what is collected while the context lasts, if it ends with `Unsent`: one job's."""
+        """Forget one job's results, and what it leaves, if the context ends with `Unsent`."""
         results = self._collecting()
         assert results is not None
         known = len(results)
         try:
-            yield
+            with super().whole():
+                yield
         except Unsent:
             for job_id in list(results)[known:]:
                 del results[job_id]

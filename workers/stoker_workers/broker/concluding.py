@@ -19,7 +19,7 @@ from stoker_tasks.errors import Internal
 from stoker_tasks.result import Success
 from stoker_workers.broker import fast_lane
 from stoker_workers.broker.ledger import ledger_of
-from stoker_workers.broker.links import Unsent, is_away, is_linked
+from stoker_workers.broker.links import Unsent, is_away, is_followed
 from stoker_workers.broker.request import TIMES, custom_headers
 from stoker_workers.broker.tasks import Returned, outcome
 from stoker_workers.engine.delivery import Delivery, Outcome
@@ -72,7 +72,7 @@ def end_all(
     unsent: list[Delivery] = []
     for delivery, result in outcomes:
         # Each try takes a while, and the server is the same for all of them.
-        if unsent and is_linked(delivery.handle):
+        if unsent and is_followed(delivery.handle):
             unsent.append(delivery)
             continue
         try:

@@ -18,7 +18,7 @@ from celery.worker import state
 
 from stoker_tasks.result import Success
 from stoker_workers.broker.backend import CollectingBackend
-from stoker_workers.broker.links import is_away, is_linked
+from stoker_workers.broker.links import is_away, is_followed
 from stoker_workers.broker.tasks import PipelineTask, Returned
 from stoker_workers.engine.delivery import Outcome
 
@@ -52,10 +52,11 @@ def is_plain(request: Any, outcome: Outcome) -> bool:
     headers = request.request_dict
     return (
         isinstance(outcome, Success)
-        and not is_linked(request)
+        and not is_followed(request)
         and request.listener is None
         and not request.ignore_result
         and not request.delivery_info["redelivered"]
+        and not headers.get("group")
         and not headers.get("retries")
     )
 

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _CALL: Final = 500
 # Seconds after a heartbeat that failed; each further one takes twice as long, up to the usual time.
 _AGAIN: Final = 0.25
+_DOUBLINGS: Final = 16
 
 
 def ledger_of(request: Any) -> "Ledger | None":
@@ -264,7 +265,7 @@ class Ledger:
 
     def _run(self) -> None:
         usual, failures = self._lease / 3, 0
-        while not self._end.wait(min(usual, _AGAIN * 2 ** (failures - 1)) if failures else usual):
+        while not self._end.wait(_pause(usual, failures)):
             failures = 0 if self.pulse() else failures + 1
 
     def pulse(self) -> bool:
@@ -284,3 +285,8 @@ class Ledger:
             logger.warning("leases could not be renewed: %s", type(error).__name__)
             return False
         return True
+
+
+def _pause(usual: float, failures: int) -> float:
+    """Give the seconds until the next heartbeat after so many that failed."""
+    return min(usual, _AGAIN * 2 ** min(failures - 1, _DOUBLINGS)) if failures else usual

@@ -47,13 +47,13 @@ class Unsent(BaseException):
         self.error = error
 
 
-def is_linked(request: Any) -> bool:
-    """Tell whether something follows a job, or it is a part of something.
+def is_followed(request: Any) -> bool:
+    """Tell whether something is to be sent at a job's end.
 
     Args:
         request: Celery's request of the job's delivery.
     """
-    return request.links != _NO_LINKS or bool(request.request_dict.get("group"))
+    return bool(request.links != _NO_LINKS)
 
 
 def is_away(error: BaseException | None) -> bool:
@@ -144,6 +144,14 @@ class LinkingBackend(QuickBackend):
         self._heed(sys.exc_info()[1])
         return super().chord_error_from_stack(callback, exc)
 
+    def _call_task_errbacks(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._call_task_errbacks(*args, **kwargs)
+        except Exception as error:
+            # Celery would tell this instead of what the errbacks are for.
+            self._heed(error)
+            raise
+
     def exception_to_python(self, exc: Any) -> Any:
         """Make an exception of what is stored of one: it tells nothing of this server."""
         made = super().exception_to_python(exc)
@@ -170,13 +178,9 @@ class LinkingBackend(QuickBackend):
         deferred = self._deferred()
         if deferred is None:
             return super().on_chord_part_return(request, *args, **kwargs)
-        known = len(deferred)
         self._thread.client = _Deferring(self.client, deferred)
         try:
             return super().on_chord_part_return(request, *args, **kwargs)
-        except BaseException:
-            del deferred[known:]
-            raise
         finally:
             self._thread.client = None
 
@@ -187,6 +191,18 @@ class LinkingBackend(QuickBackend):
         if self._clean_up is None:
             self._clean_up = self.client.register_script(CHORD_CLEANUP_LUA)
         return self._clean_up(**call)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Forget what one job leaves to be deleted, if the context ends with `Unsent`."""
+        deferred = self._deferred()
+        assert deferred is not None
+        known = len(deferred)
+        try:
+            yield
+        except Unsent:
+            del deferred[known:]
+            raise
 
     def _deferred(self) -> list[Any] | None:
         return getattr(self._thread, "deferred", None)

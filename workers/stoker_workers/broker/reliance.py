@@ -60,6 +60,7 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     ("celery.backends.redis", "RedisBackend.get_key_for_group"),
     ("celery.backends.redis", "RedisBackend._chord_cleanup_script"),
     ("celery.backends.redis", "RedisBackend.chord_error_from_stack"),
+    ("celery.backends.redis", "RedisBackend._call_task_errbacks"),
     ("celery.backends.redis", "CHORD_CLEANUP_LUA"),
     ("celery.backends.redis", "RedisBackend._get_result_meta"),
     ("celery.backends.redis", "RedisBackend._get_task_meta_for"),

@@ -156,7 +156,7 @@ class Work:
         alone: Whether it shares no forward pass, because a worker died of one that it was in.
         watched: Whether it is preprocessed with nothing beside it, because workers keep dying that
             hold it.
-        loads: If it is watched, the models whose loading it lets end first.
+        lets_load: Whether it is watched, and lets the models that are being loaded be loaded first.
         model: The warm model, once it is loaded.
         slow: Whether it takes long to preprocess, which is then done beside the line.
         fetching: What it needs beside its message, once that is asked for.
@@ -176,7 +176,7 @@ class Work:
     clocks: Clocks | None = None
     alone: bool = False
     watched: bool = False
-    loads: "Sequence[Future[WarmModel]] | None" = None
+    lets_load: bool = False
     model: WarmModel | None = None
     slow: bool = False
     fetching: "Future[Any] | None" = None

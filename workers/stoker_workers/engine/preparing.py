@@ -7,6 +7,7 @@ as does one that it takes long to preprocess, and others pass it meanwhile.
 import logging
 import time
 from concurrent.futures import Future
+from itertools import count
 from typing import Final, Protocol
 
 from stoker_tasks.errors import Canceled, Internal, InvalidInput, Poison, StokerError
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # After so many workers have died of a job, it is not started again.
 _DEATHS: Final = 3
+# Deaths beside a job after which it waits for no model any more: it is a load that kills.
+_LOADS: Final = 5
 
 _NOTHING: Final = Gathered({})
 
@@ -114,9 +117,7 @@ class Preparing:
                 loading.add_done_callback(self._loads.discard)
                 self._come_back(work, loading)
                 return
-            # A model that kills the process while it is loaded is no fault of this job's.
-            if work.watched and (other := self._load_before(work)):
-                self._come_back(work, other)
+            if work.lets_load and self._come_back_after_loads(work):
                 return
             work.model = loading.result()
         if work.fetching is not None:
@@ -136,15 +137,19 @@ class Preparing:
         """Have a job come back here when a model is loaded; others pass it meanwhile."""
         loading.add_done_callback(lambda _: self._line.inbox.put(work))
 
-    def _load_before(self, work: Work) -> "Future[WarmModel] | None":
-        """Give a model whose loading has to end before this job is begun; None if there is none.
+    def _come_back_after_loads(self, work: Work) -> bool:
+        """Have a watched job come back when the models under way are loaded; False if none is.
 
-        It waits for those alone that were being loaded when it came: there may always be another.
+        One that kills the process while it is loaded is no fault of this job's. It waits once:
+        there may always be another.
         """
-        loads = list(self._loads) if work.loads is None else work.loads
+        work.lets_load = False
+        under_way = [each for each in tuple(self._loads) if not each.done()]
         # What is loaded must not be held here: it may be wanted gone.
-        work.loads = [each for each in loads if not each.done()]
-        return work.loads[0] if work.loads else None
+        left = count(len(under_way) - 1, -1)
+        for each in under_way:
+            each.add_done_callback(lambda _: None if next(left) else self._line.inbox.put(work))
+        return bool(under_way)
 
     def _read(self, work: Work) -> bool:
         """Read a job; False if some of it has to be fetched first."""
@@ -212,3 +217,4 @@ class Preparing:
             )
         work.alone = deaths.caused is not None
         work.watched = self._watching.is_called_for(deaths)
+        work.lets_load = work.watched and deaths.beside < _LOADS

@@ -77,9 +77,10 @@ def probe(
         return None
     passes = _Passes(forward, row, clock)
     rates: dict[int, float] = {}
-    began = clock()
+    too_much = False
     try:
         passes.seconds(1)  # the first pass pays for what all later ones find ready
+        began = clock()
         lone = passes.shortest(1)
         for doubling in count(1):
             rows = 1 << doubling
@@ -92,9 +93,11 @@ def probe(
             behind = [rate < _FALLEN * peak for rate in list(rates.values())[-_FALLS:]]
             fallen = len(behind) == _FALLS and all(behind) and rows * row.length >= least
             spent = clock() - began > _ALL_SECONDS
-            if fallen or spent or took > _LONGEST or 2 * rows > _MOST_ROWS:
+            too_much = took > _LONGEST
+            if fallen or spent or too_much or 2 * rows > _MOST_ROWS:
                 break
     except Exception as error:  # noqa: BLE001 - a probe decides nothing about the model's health
+        too_much = is_out_of_memory(error)
         _warn(error)
     if not rates:
         return None
@@ -106,7 +109,8 @@ def probe(
         most = next((rows // 2 for rows in suspects if passes.are_slower(rows)), None)
     except Exception as error:  # noqa: BLE001 - as above
         _warn(error)
-    if most is None and max(rates) * row.length < least:
+    # What was not timed since time ran out, or the machine had other work, may well be better.
+    if most is None and too_much and max(rates) * row.length < least:
         most = max(rates)
     overhead = max(0.0, row.length * peak / rates[1] - row.length)
     return Learned(

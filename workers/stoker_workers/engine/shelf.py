@@ -18,6 +18,7 @@ from stoker_workers.engine.model import ModelKey
 # Each further failure doubles it.
 RETRY_AFTER: Final = 10.0
 _LONGEST_RETRY: Final = 300.0
+_DOUBLINGS: Final = 64
 
 # Seconds for which a model that others want the memory of serves before it takes no more jobs, and
 # for how many times as long as its loading took: two models that do not fit together spend at most
@@ -185,7 +186,8 @@ class Shelf:
 
     def is_over(self, entry: Entry, times: int = 1) -> bool:
         """Whether a failure is old enough to be tried again; not so while that is under way."""
-        pause = min(self._retry_after * 2 ** max(entry.failures - 1, 0), _LONGEST_RETRY)
+        doublings = min(max(entry.failures - 1, 0), _DOUBLINGS)
+        pause = min(self._retry_after * 2**doublings, _LONGEST_RETRY)
         return (
             entry.error is not None
             and not entry.waiting
