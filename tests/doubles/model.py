@@ -69,6 +69,7 @@ class FakeModel:
     def preprocess(self, job: Job, media: Mapping[str, bytes]) -> Prepared:
         texts = job.inputs if isinstance(job.inputs, list) else [job.inputs]
         _exit_in("preprocess", texts)
+        self._hang_in("preprocess", texts)
         if any("kill=preprocess" in text.split() for text in texts):
             os.kill(os.getpid(), signal.SIGKILL)
         if any("bad" in text.split() for text in texts):
@@ -109,6 +110,7 @@ class FakeModel:
 
     def postprocess(self, job: Job, prepared: Prepared, outputs: Sequence[Any]) -> Output:
         _exit_in("postprocess", outputs)
+        self._hang_in("postprocess", outputs)
         drawn = re.search(r"draw=(\d+)", " ".join(outputs))
         if drawn:
             picture = ArtifactData(new_uri(), "image/png", b"p" * int(drawn[1]))
@@ -118,6 +120,10 @@ class FakeModel:
         if isinstance(job.inputs, list):
             return Output([[shape(text)] * count for text in outputs])
         return Output([shape(text) for text in outputs] * count)
+
+    def _hang_in(self, stage: str, texts: Sequence[str]) -> None:
+        if any(f"hang={stage}" in text.split() for text in texts):
+            assert self.go.wait(60)
 
 
 def _exit_in(stage: str, texts: Sequence[str]) -> None:

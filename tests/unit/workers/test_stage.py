@@ -88,6 +88,24 @@ def test_a_stage_that_dies_again_and_again_is_trouble(monkeypatch: pytest.Monkey
     flow.stop(1)
 
 
+@pytest.mark.parametrize("where", ["preprocess", "postprocess"])
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_models_code_that_hangs_is_trouble(where: str, *, watched: bool) -> None:
+    told, models = Told(), FakeModels()
+    words = f"hang={where}"
+    told.beside = {words: 2} if watched else {}
+    with running(told, models) as flow:
+        flow.accept(delivery("first"))
+        until(lambda: "first" in told.outcomes)
+        assert flow.trouble(0.05) is None
+        flow.accept(delivery(words, redelivered=watched))
+        until(lambda: flow.trouble(0.05) == f"a job has been {where}ed for more than 0.05 s")
+        assert flow.trouble(60) is None
+        models.model.go.set()
+        until(lambda: words in told.outcomes)
+        assert flow.trouble(0.05) is None
+
+
 def test_jobs_that_cannot_go_back_end_the_worker() -> None:
     class Away(Told):
         def returned(self, *_: object, **__: object) -> None:

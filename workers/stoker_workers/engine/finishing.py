@@ -10,6 +10,7 @@ from stoker_tasks.errors import Internal, StokerError
 from stoker_tasks.result import Success
 from stoker_workers.engine.delivery import Outcome, Outlet, Work
 from stoker_workers.engine.faults import free_frames, log_fault
+from stoker_workers.engine.inside import Inside
 from stoker_workers.engine.line import Done, Line
 from stoker_workers.engine.outputs import Placed
 from stoker_workers.engine.payloads import Payloads
@@ -42,6 +43,7 @@ class Finishing:
         self._telling = telling
         self._hand: list[Work] = []
         self._at: Work | None = None
+        self.inside = Inside()
 
     def next(self) -> bool:
         """Hand on the outcomes that have gathered; False at the end of the line."""
@@ -93,7 +95,8 @@ class Finishing:
             output = work.answer
             if output is None:
                 assert work.prepared is not None
-                output = work.model.postprocess(work.job, work.prepared, work.outputs)
+                with self.inside:
+                    output = work.model.postprocess(work.job, work.prepared, work.outputs)
             return self._outputs.place(output, work.keep)
         except Exception as error:  # noqa: BLE001 - a job's own postprocessing fails alone
             return _postprocessing_failed(error)

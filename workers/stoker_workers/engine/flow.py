@@ -53,6 +53,7 @@ class Flow:
         self._preparing = Preparing(self._line, models, payloads, outlet)
         self._telling = telling = Telling(outlet, output_interval)
         self._running = Running(self._line, outlet, self.meter, overflowed, telling.follow)
+        self._finishing = Finishing(self._line, payloads, outlet, telling)
         self._outlet = outlet
         self._changed: Callable[[], None] = lambda: None
         self._stages = [
@@ -60,7 +61,7 @@ class Flow:
             for name, step in (
                 ("preprocess", self._preparing),
                 ("forward", self._running),
-                ("postprocess", Finishing(self._line, payloads, outlet, telling)),
+                ("postprocess", self._finishing),
             )
         ]
 
@@ -119,11 +120,17 @@ class Flow:
         """Say why this engine does no work any more; None if it does.
 
         Args:
-            hang_seconds: How long a batch may take before the device counts as hung.
+            hang_seconds: How long a batch may run, or a job be before or after it, until the device
+                or the model's code counts as hung.
         """
-        since = self._running.busy_since
-        if since is not None and time.monotonic() - since > hang_seconds:
-            return f"a batch has run for more than {hang_seconds:.0f} s"
+        inside = {
+            "a job has been preprocessed": self._preparing.inside.since,
+            "a batch has run": self._running.busy_since,
+            "a job has been postprocessed": self._finishing.inside.since,
+        }
+        for what, since in inside.items():
+            if since is not None and time.monotonic() - since > hang_seconds:
+                return f"{what} for more than {hang_seconds:g} s"
         ended = [stage.name for stage in self._stages if stage.has_ended()]
         if ended and not self._line.stopping.is_set():
             return f"the stage {', '.join(ended)} ended"

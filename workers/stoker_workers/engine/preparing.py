@@ -17,6 +17,7 @@ from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.delivery import Outlet, Work
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.gathering import Gathered, Gathering
+from stoker_workers.engine.inside import Inside
 from stoker_workers.engine.line import Line
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.payloads import Payloads
@@ -63,6 +64,7 @@ class Preparing:
         self._watching = Watching(line, self._gathering, outlet)
         self._loads: set[Future[WarmModel]] = set()
         self._hand: Work | None = None
+        self.inside = Inside()
 
     def next(self) -> bool:
         """Take one job in; False at the end of the line."""
@@ -195,11 +197,12 @@ class Preparing:
             return
         prepared = gathered.prepared
         if prepared is None and work.watched:
-            prepared = self._watching.preprocess(work, gathered.files)
+            prepared = self._watching.preprocess(work, gathered.files, self.inside)
             if prepared is None:
                 return
         elif prepared is None:
-            prepared = work.model.preprocess(work.job, gathered.files)
+            with self.inside:
+                prepared = work.model.preprocess(work.job, gathered.files)
         work.set_prepared(prepared)
         work.ready = time.monotonic()
         work.preprocess_s = gathered.seconds or work.ready - began

@@ -13,6 +13,7 @@ from typing import Final
 from stoker_tasks.errors import Canceled
 from stoker_workers.engine.delivery import Deaths, Outlet, Work
 from stoker_workers.engine.gathering import Gathering
+from stoker_workers.engine.inside import Inside
 from stoker_workers.engine.line import Line
 from stoker_workers.engine.model import Prepared
 
@@ -42,12 +43,13 @@ class Watching:
         """Tell whether a job is to be watched."""
         return deaths.beside >= _DEATHS
 
-    def preprocess(self, work: Work, media: Mapping[str, bytes]) -> Prepared | None:
+    def preprocess(self, work: Work, media: Mapping[str, bytes], inside: Inside) -> Prepared | None:
         """Preprocess a job; it is to blame if the process dies of it.
 
         Args:
             work: The job.
             media: The files that it names.
+            inside: Lasts while the model's code does.
 
         Returns:
             None if nobody waits for it, or if the line is stopping: nothing more is to be done.
@@ -66,7 +68,8 @@ class Watching:
             work.error = Canceled("the job was canceled before it was preprocessed")
             return None
         try:
-            return work.model.preprocess(work.job, media)
+            with inside:
+                return work.model.preprocess(work.job, media)
         finally:
             self._outlet.clear(work.delivery)
             self._line.begun.pop(work, None)
