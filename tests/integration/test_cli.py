@@ -18,6 +18,7 @@ import redis
 
 from stoker import Client, State, TextClassification
 from stoker_config import keys
+from stoker_config.serving import Registry, Serving
 from stoker_tasks.catalog import CATALOG
 from tests.support.until import until
 from tests.support.worker import ROOT, Worker, environment
@@ -394,3 +395,31 @@ def test_doctor_fails_without_redis_and_says_what_to_do(cli: Cli) -> None:
     assert "→ no Redis server answers at redis://127.0.0.1:1/0: is it running?" in done.stdout
     assert "→ STOKER_DEVICE is cuda:99, which is not here: a worker will not start" in done.stdout
     assert done.returncode == 1
+
+
+def test_a_worker_is_checked_by_its_name(cli: Cli, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as server:
+        registry = Registry(server)
+
+        def checked(name: str = "w1@test", ready: bool = True, ailing: str = "") -> tuple[int, str]:
+            registry.announce(
+                Serving(
+                    worker="w1@test",
+                    pools=("default",),
+                    tasks=(),
+                    defaults={},
+                    models=(),
+                    warm=(),
+                    device="cpu",
+                    ready=ready,
+                    ailing=ailing,
+                )
+            )
+            done = cli("models", "check", name)
+            return done.returncode, done.stdout + done.stderr
+
+        assert checked() == (0, "w1@test is well\n")
+        assert checked(ready=False) == (1, "stoker: w1@test still loads its first models\n")
+        assert checked(ailing="it died") == (1, "stoker: w1@test is not well: it died\n")
+        assert checked("w2@test")[0] == 1
+        assert cli("models", "check").returncode == 2

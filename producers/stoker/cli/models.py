@@ -1,4 +1,4 @@
-"""The commands for models: what is warm where, load one beforehand, have one given up."""
+"""The commands for models: what is warm where and who is well, load one, have one given up."""
 
 import time
 from collections.abc import Iterator
@@ -115,6 +115,22 @@ def evict(model: Model, pool: Pool = None) -> None:
     if not any(answer.tasks for answer in answers):
         at = pool or load_settings().pool
         fail(f"no worker of the pool {at} has {model} loaded", Exit.UNKNOWN)
+
+
+@models.command()
+def check(
+    worker: Annotated[str, typer.Argument(help="Its Celery node name, as `stoker models` shows.")],
+) -> None:
+    """Say whether a worker is there and well: exit code 1 if it is not, or still starts."""
+    with Client() as client:
+        found = {each.worker: each for each in client.workers(starting=True)}.get(worker)
+    if found is None:
+        fail(f"no worker {worker} is alive: `stoker models` shows those that are")
+    if not found.ready:
+        fail(f"{worker} still loads its first models")
+    if found.ailing:
+        fail(f"{worker} is not well: {found.ailing}")
+    typer.echo(f"{worker} is well")
 
 
 def _place(worker: Serving, state: ModelState) -> tuple[str, ...]:
