@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from celery import Celery
+from celery import Celery, group
 
 from benchmarks.peers.model import NOOP
 from benchmarks.services import READY_SECONDS, Answer, Bench, Queued, at_root, module, python
@@ -78,6 +78,11 @@ class CeleryService(Queued):
     def send(self, text: str) -> str:
         """Send one message as a caller does; gives the job's ID."""
         return str(self._app.send_task(_TASK, args=(text,), queue=_QUEUE).id)
+
+    def group(self, texts: Sequence[str]) -> None:
+        """Send one group of all texts, as Celery's canvas has it."""
+        tasks = [self._app.signature(_TASK, args=(text,), queue=_QUEUE) for text in texts]
+        group(tasks, app=self._app).apply_async()
 
     def once(self, text: str) -> None:
         """Send one message, and wait for its result as a caller does."""

@@ -15,7 +15,23 @@ from benchmarks.scan import Grid
 from benchmarks.services import Answer, Bench, Service
 from benchmarks.stoker_service import Stoker
 
-Run = Callable[[Sequence[str]], tuple[float, list[Answer]]]
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of texts that were handed over at once.
+
+    Attributes:
+        rate: Texts a second.
+        answers: The answers, in the texts' order.
+        idle: Seconds in which the device had work and did none; None if the system does not say.
+    """
+
+    rate: float
+    answers: list[Answer]
+    idle: float | None = None
+
+
+Run = Callable[[Sequence[str]], Ran]
 
 _ONE: Final = "no batch is smaller than one"
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
@@ -85,14 +101,18 @@ def contenders(bench: Bench, options: Options, model: str, offline: Offline) -> 
         Contender(
             name="transformers.pipeline",
             grid=Grid(name="batch_size", values=sizes, least=_ONE, most=edge),
-            start=lambda value: nullcontext(lambda texts: offline.run("pipeline", texts, value)),
+            start=lambda value: nullcontext(
+                lambda texts: Ran(*offline.run("pipeline", texts, value))
+            ),
             words=lambda value: f"batch_size {value:g}",
             note="no queue",
         ),
         Contender(
             name="offline optimum",
             grid=Grid(name="budget", values=budgets, most=edge, least=edge),
-            start=lambda value: nullcontext(lambda texts: offline.run("optimum", texts, value)),
+            start=lambda value: nullcontext(
+                lambda texts: Ran(*offline.run("optimum", texts, value))
+            ),
             words=lambda value: f"sorted, {value:g} tokens a pass",
             note="the ceiling: all texts known, no queue",
             ceiling=True,
@@ -147,11 +167,14 @@ def _framework(
 
 @contextmanager
 def _serving(service: Service) -> Iterator[Run]:
-    def run(texts: Sequence[str]) -> tuple[float, list[Answer]]:
+    def run(texts: Sequence[str]) -> Ran:
         began = time.time()
         answers = service.answer(texts)
         last = max((answer.done for answer in answers), default=0.0)
-        return (len(texts) / (last - began) if last > began else 0.0), answers
+        rate = len(texts) / (last - began) if last > began else 0.0
+        return Ran(rate, answers, service.idle())
 
     with service.running():
+        # What the warm-up left is nothing to the texts.
+        service.idle()
         yield run

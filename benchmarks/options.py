@@ -24,7 +24,7 @@ class Options:
     jobs: int = 4000
     texts: int = 522
     scan_texts: int = 128
-    arrivals: int = 1000
+    arrivals: int = 2000
     unloaded: int = 200
     backlog: int = 1_000_000
     backlog_jobs: int = 20_000
@@ -78,7 +78,7 @@ def read(arguments: list[str]) -> Options:
         "jobs": "no-op jobs of one measurement",
         "texts": "texts of one measurement",
         "scan_texts": "texts with which each value of a grid is tried",
-        "arrivals": "jobs of one load",
+        "arrivals": "jobs of one load, all rounds together",
         "unloaded": "jobs that are submitted one by one",
         "backlog": "jobs of the long queue",
         "backlog_jobs": "jobs that are measured in front of it",

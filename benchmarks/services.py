@@ -123,6 +123,13 @@ class Service(ABC):
     def is_ready(self) -> bool:
         """Look whether it answers."""
 
+    def idle(self) -> float | None:
+        """Give the seconds since the last call in which its device had work and did none.
+
+        None if it does not say.
+        """
+        return None
+
 
 class Queued(Service):
     """A system that takes messages from Redis and stores results there.

@@ -1,8 +1,10 @@
 """Stoker as the system under test."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import repeat
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.services import READY_SECONDS, Answer, Bench, Queued, module, python
 from stoker import Client, FeatureExtraction, TextClassification
@@ -10,6 +12,7 @@ from stoker_tasks.job import Job
 from stoker_tasks.text import FeatureExtractionParameters
 
 _POOLED = FeatureExtractionParameters(pooling="mean", truncation=True)
+_LOOK_SECONDS: Final = 0.02
 
 
 class Stoker(Queued):
@@ -29,6 +32,8 @@ class Stoker(Queued):
         self._model = model
         self._settings = settings
         self.client = Client(bench.server.url)
+        self._filled = 0
+        self._idle = 0.0
 
     def command(self) -> Sequence[str]:
         """Start it as an operator does; the one without a model is told its app."""
@@ -55,6 +60,7 @@ class Stoker(Queued):
             for text, model in zip(texts, models or repeat(None), strict=False)
         ]
         handles = self.client.submit_many(jobs, allow_unserved=True)
+        self._filled += len(handles)
         return [handle.id for handle in handles]
 
     def send(self, text: str) -> str:
@@ -70,6 +76,27 @@ class Stoker(Queued):
         if self._model is None:
             return TextClassification(inputs=text, model=model)
         return FeatureExtraction(inputs=text, model=model, parameters=_POOLED)
+
+    def idle(self) -> float | None:
+        """Ask the worker to say now, not at its next beat, what its meter shows."""
+        self.client.preload_model(str(self._model), task=FeatureExtraction.task)
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            [worker] = self.client.workers()
+            if worker.meter["rows"] >= self._filled:
+                break
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self._filled} texts, but the meter says {worker.meter}")
+            time.sleep(_LOOK_SECONDS)
+        before, self._idle = self._idle, worker.meter["idle_with_work_s"]
+        return self._idle - before
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run it with a new meter."""
+        self._filled, self._idle = 0, 0.0
+        with super().running():
+            yield
 
     def read(self, meta: dict[str, Any]) -> Answer:
         """Read the output and the timing."""

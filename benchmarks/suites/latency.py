@@ -1,10 +1,13 @@
 """How long a caller waits: alone, and under a load that does not wait for answers."""
 
+import math
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, chain
 from statistics import median
 from typing import Any, Final
 
@@ -16,7 +19,7 @@ from benchmarks.figures import Figure, percentile
 from benchmarks.offline_process import offline
 from benchmarks.options import Options
 from benchmarks.report import Report, Row
-from benchmarks.services import Bench
+from benchmarks.services import Bench, Service
 from benchmarks.stoker_service import Stoker
 from stoker.demo.models import embedding_model
 from stoker_config import keys
@@ -24,7 +27,7 @@ from stoker_config import keys
 _METHOD: Final = (
     "unloaded: one job after another, from before it is submitted until the client has its result, "
     "beyond the text's bare forward pass; load: arrivals by Poisson, from the time at which each "
-    "was due until its result was published"
+    "was due until its result was published; each round has its own percentiles"
 )
 # Of what plain Celery can do with the same texts; both systems get the same absolute rates.
 _LOADS: Final = (0.2, 0.5, 0.8)
@@ -33,6 +36,8 @@ _BARE_REPEATS: Final = 5
 _PAUSE: Final = 0.01
 _LOST_SECONDS: Final = 30.0
 _MS: Final = 1000.0
+# The waits of each round, in seconds, by case and system.
+_Found = dict[tuple[str, Service], list[list[float]]]
 
 
 def run(bench: Bench, options: Options) -> Report:
@@ -42,25 +47,74 @@ def run(bench: Bench, options: Options) -> Report:
     texts = short.first(options.unloaded)
     with offline(bench, model) as process:
         bare = [median(seconds) for seconds in process.bare(texts, _BARE_REPEATS)]
-    rows: list[Row] = []
+    idle = (plain(bench, None), Stoker(bench, None))
+    # Celery first: its capacity says under which load both are put, in all rounds.
+    busy = (plain(bench, model), Stoker(bench, model))
     capacity: dict[str, float] = {}
-    for service in (plain(bench, None), Stoker(bench, None)):
-        with service.running():
-            rows.append(_row("unloaded, no-op", service, _one_by_one(service, texts), ""))
-    # Celery first: its capacity says under which load both are put.
-    for service in (plain(bench, model), Stoker(bench, model)):
-        with service.running():
-            waits = _one_by_one(service, texts)
-            beyond = [wait - forward for wait, forward in zip(waits, bare, strict=True)]
-            rows.append(_row("unloaded, MiniLM", service, beyond, ""))
-            capacity[service.name] = _capacity(service, mixed.first(options.texts))
-            for share in _LOADS:
-                rate = share * capacity["plain Celery"]
-                waits = _under_load(bench, service, mixed.texts, rate, options)
-                case = f"{share:.0%} of Celery's capacity"
-                rows.append(_row(case, service, waits, f"{rate:.1f} jobs/s"))
+    found: _Found = defaultdict(list)
+    for number in range(options.rounds):
+        for service in idle:
+            with service.running():
+                found["unloaded, no-op", service].append(_one_by_one(service, texts))
+        for service in busy:
+            with service.running():
+                waits = _one_by_one(service, texts)
+                beyond = [wait - forward for wait, forward in zip(waits, bare, strict=True)]
+                found["unloaded, MiniLM", service].append(beyond)
+                if service.name not in capacity:
+                    capacity[service.name] = _capacity(service, mixed.first(options.texts))
+                for share in _LOADS:
+                    due = schedule(options, number, share * capacity["plain Celery"])
+                    waits = _under_load(bench, service, mixed.texts, due, number)
+                    found[_case(share), service].append(waits)
+    return _report(found, capacity)
+
+
+def _case(share: float) -> str:
+    return f"{share:.0%} of Celery's capacity"
+
+
+def _report(found: _Found, capacity: dict[str, float]) -> Report:
+    notes = {_case(share): f"{share * capacity['plain Celery']:.1f} jobs/s" for share in _LOADS}
+    rows: list[Row] = []
+    together: dict[str, dict[str, float]] = {}
+    for (case, service), rounds in found.items():
+        rows.append(
+            Row(
+                case=case,
+                system=service.name,
+                setting=service.setting,
+                figures=waited(rounds),
+                note=notes.get(case, ""),
+            )
+        )
+        waits = list(chain.from_iterable(rounds))
+        figures = {name: figure.median for name, figure in waited([waits]).items()}
+        together[f"{case}, {service.name}"] = {"jobs": len(waits), **figures}
     rows.sort(key=lambda row: (not row.case.startswith("unloaded"), row.case, row.system))
-    return Report(suite="latency", method=_METHOD, rows=rows, data={"capacity": capacity})
+    data = {"capacity": capacity, "all rounds together": together}
+    return Report(suite="latency", method=_METHOD, rows=rows, data=data)
+
+
+def schedule(options: Options, number: int, rate: float) -> list[float]:
+    """Say when each job of a round is due, in seconds from its begin; the same for all systems.
+
+    Args:
+        options: How many arrivals all rounds have together at least, and the seed.
+        number: Of the round.
+        rate: Arrivals a second.
+    """
+    lot = random.Random(f"{options.seed} {number}")
+    gaps = (lot.expovariate(rate) for _ in range(math.ceil(options.arrivals / options.rounds)))
+    return list(accumulate(gaps))
+
+
+def waited(rounds: Sequence[Sequence[float]]) -> Mapping[str, Figure]:
+    """Give the percentiles of each round's waits, which are in seconds."""
+    return {
+        name: Figure(tuple(_MS * percentile(each, share) for each in rounds), "ms")
+        for name, share in (("p50", 0.5), ("p99", 0.99))
+    }
 
 
 def _capacity(service: Stoker | CeleryService, texts: Sequence[str]) -> float:
@@ -83,28 +137,28 @@ def _under_load(
     bench: Bench,
     service: Stoker | CeleryService,
     texts: Sequence[str],
-    rate: float,
-    options: Options,
+    begins: Sequence[float],
+    number: int,
 ) -> list[float]:
-    """Submit by a schedule that is the same for all systems; gives each job's time in the system.
+    """Submit a round's texts by its schedule; gives each job's time in the system.
 
     Time counts from when a job was due, not from when it was sent: a producer that falls behind
     must not hide what it made jobs wait.
     """
-    lot = random.Random(options.seed)
     with _published(bench) as stamps:
         due: dict[str, float] = {}
-        at = time.time() + 0.1
-        for number in range(options.arrivals):
-            at += lot.expovariate(rate)
+        begin = time.time() + 0.1
+        # Each round goes on where the one before ended.
+        for place, after in enumerate(begins, number * len(begins)):
+            at = begin + after
             time.sleep(max(0.0, at - time.time()))
-            due[service.send(texts[number % len(texts)])] = at
+            due[service.send(texts[place % len(texts)])] = at
         deadline = time.monotonic() + _LOST_SECONDS
         while len(due.keys() - stamps.keys()) and time.monotonic() < deadline:
             time.sleep(0.05)
     lost = len(due.keys() - stamps.keys())
     if lost:
-        raise RuntimeError(f"{service.name}: {lost} of {options.arrivals} jobs had no result")
+        raise RuntimeError(f"{service.name}: {lost} of {len(begins)} jobs had no result")
     return [stamps[job] - when for job, when in due.items()]
 
 
@@ -135,16 +189,3 @@ def _published(bench: Bench) -> Iterator[dict[str, float]]:
         thread.join()
         listener.close()
         client.close()
-
-
-def _row(case: str, service: Any, seconds: Sequence[float], note: str) -> Row:
-    return Row(
-        case=case,
-        system=service.name,
-        setting=service.setting,
-        figures={
-            "p50": Figure((_MS * percentile(seconds, 0.5),), "ms"),
-            "p99": Figure((_MS * percentile(seconds, 0.99),), "ms"),
-        },
-        note=note,
-    )

@@ -18,11 +18,15 @@ from benchmarks.report import Report, Row, absent, losing
 from benchmarks.scan import Best, Grid, scan
 from benchmarks.services import Bench, Queued
 from benchmarks.stoker_service import Stoker
+from benchmarks.submitting import submitted
 
 _METHOD: Final = (
     "no-op jobs with stored results from a queue that was filled before the worker started, "
-    "between the 20 % mark and the last result, each stamped by its own worker"
+    "between the 20 % mark and the last result, each stamped by its own worker; submit: the same "
+    "jobs from one process and thread to a server without a worker, until the call is back"
 )
+# Each row's rate as a multiple of plain Celery's at its default: what either lane gives.
+_BESIDE: Final = "of plain Celery"
 _JOBS: Final = "rate"
 _CPU: Final = "worker's processor time"
 _COMMANDS: Final = "Redis commands"
@@ -33,11 +37,12 @@ _AT_LEAST_ONE: Final = "a worker takes one message at least"
 def run(bench: Bench, options: Options) -> Report:
     """Measure jobs a second and Redis commands a job."""
     scans: dict[str, Best] = {}
+    celery = plain(bench, None)
     services: list[Queued] = [
         Stoker(bench, None),
         Stoker(bench, None, "Celery's tracer", fast_lane=False),
         Stoker(bench, None, "kombu's transport", transport="stock"),
-        plain(bench, None),
+        celery,
         _best_plain(bench, options, scans),
     ]
     rows: list[Row] = []
@@ -53,7 +58,12 @@ def run(bench: Bench, options: Options) -> Report:
         for at, service in enumerate(services):
             found[at].append(measure(service, options.jobs))
     ours = [each.jobs for each in found[0]]
-    rows = [*(_row(at, service, found[at], ours) for at, service in enumerate(services)), *rows]
+    plainly = [each.jobs for each in found[services.index(celery)]]
+    rows = [
+        *(_row(at, service, found[at], ours, plainly) for at, service in enumerate(services)),
+        *rows,
+        *submitted(bench, options),
+    ]
     return Report(
         suite="noop",
         method=_METHOD,
@@ -74,11 +84,18 @@ def run(bench: Bench, options: Options) -> Report:
     )
 
 
-def _row(at: int, service: Queued, found: Sequence["Measured"], ours: Sequence[float]) -> Row:
+def _row(
+    at: int,
+    service: Queued,
+    found: Sequence["Measured"],
+    ours: Sequence[float],
+    plainly: Sequence[float],
+) -> Row:
     jobs = [each.jobs for each in found]
     ratio = ratios(ours, jobs)
     figures = {
         RATIO: ratio,
+        _BESIDE: ratios(jobs, plainly),
         _JOBS: Figure(tuple(jobs), "jobs/s", 0),
         _COMMANDS: Figure(tuple(sum(each.commands.values()) for each in found), "a job", 2),
     }

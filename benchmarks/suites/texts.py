@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from benchmarks.contenders import Contender, Run, contenders
+from benchmarks.contenders import Contender, Ran, Run, contenders
 from benchmarks.corpora import Mix, mixes
 from benchmarks.figures import Figure, ratios
 from benchmarks.offline_process import offline
@@ -26,6 +26,8 @@ _METHOD: Final = (
 )
 _RATE: Final = "rate"
 _COSINE: Final = "least cosine"
+# Seconds in which a text was ready and no pass ran, by the worker's own meter.
+_IDLE: Final = "idle with work"
 _SAME: Final = 0.9999
 # A setting: the number of the contender, and the value.
 _Setting = tuple[int, float]
@@ -44,9 +46,11 @@ def run(bench: Bench, options: Options) -> Report:
         for number in range(options.rounds):
             for (at, value), some in wanted.items():
                 _say(f"texts: round {number + 1}, {systems[at].name}, {systems[at].words(value)}")
-                for mix, rate, answers in _run(systems[at], value, some, None, found, at):
-                    found.rates[at, value, mix.name].append(rate)
-                    found.check(systems[at].name, (at, value), mix, answers)
+                for mix, ran in _run(systems[at], value, some, None, found, at):
+                    found.rates[at, value, mix.name].append(ran.rate)
+                    if ran.idle is not None:
+                        found.idle[at, value, mix.name].append(ran.idle)
+                    found.check(systems[at].name, (at, value), mix, ran.answers)
     return _report(systems, cases, best, wanted, found, options)
 
 
@@ -62,6 +66,7 @@ class _Found:
         self.cases = cases
         self._expected = expected
         self.rates: dict[tuple[int, float, str], list[float]] = defaultdict(list)
+        self.idle: dict[tuple[int, float, str], list[float]] = defaultdict(list)
         self.cosines: dict[tuple[int, float, str], float] = {}
         self.reasons: dict[int, str] = {}
         self.problems: list[str] = []
@@ -110,8 +115,8 @@ def _scan(
     def judged_by(values: Iterable[float]) -> dict[str, Best]:
         for value in values:
             _say(f"texts: scan, {system.name}, {system.words(value)}")
-            for mix, rate, _ in _run(system, value, cases, options.scan_texts, found, at):
-                tried[mix.name][value].append(rate)
+            for mix, ran in _run(system, value, cases, options.scan_texts, found, at):
+                tried[mix.name][value].append(ran.rate)
         if at in found.reasons:
             return {}
         return {
@@ -151,19 +156,19 @@ def _run(
     count: int | None,
     found: _Found,
     at: int,
-) -> Iterator[tuple[Mix, float, list[Answer]]]:
+) -> Iterator[tuple[Mix, Ran]]:
     """Start a system and run mixes; one that cannot be started is left out from then on."""
     if at in found.reasons:
         return
     try:
         with system.start(value) as run:
-            yield from [(mix, *_measure(run, mix, count)) for mix in cases]
+            yield from [(mix, _measure(run, mix, count)) for mix in cases]
     except (NotReady, ProcessDied) as error:
         found.reasons[at] = "could not be started here: " + str(error).partition("\n")[0]
         _say(str(error))
 
 
-def _measure(run: Run, mix: Mix, count: int | None) -> tuple[float, list[Answer]]:
+def _measure(run: Run, mix: Mix, count: int | None) -> Ran:
     return run(mix.first(count) if count else mix.texts)
 
 
@@ -190,6 +195,7 @@ def _report(
                 top = (at, mix.name) in best and value == best[at, mix.name].value
                 notes = ["at its best"] if top else []
                 notes += [system.note] if system.note else []
+                idle = found.idle.get((at, value, mix.name))
                 judged = not system.ours and not system.ceiling and losing(ratio)
                 notes += [judged] if judged else []
                 rows.append(
@@ -201,6 +207,7 @@ def _report(
                             RATIO: ratio,
                             _RATE: Figure(tuple(theirs), "/s"),
                             _COSINE: Figure((found.cosines[at, value, mix.name],), "", 6),
+                            **({_IDLE: Figure(tuple(idle), "s", 2)} if idle else {}),
                         },
                         note="; ".join(notes),
                     )

@@ -88,6 +88,20 @@ def test_stoker_asks_less_of_redis_than_plain_celery(
 
     assert figure(stoker, "Redis commands") < 5 < 13 < figure(plain, "Redis commands")
     assert figure(noop["Stoker", "Celery's tracer"], "Redis commands") < 5
+    assert figure(plain, "of plain Celery") == 1
+    assert figure(noop["Stoker", "Celery's tracer"], "of plain Celery") > 1
+
+
+def test_many_jobs_are_submitted_faster_than_by_celerys_client_at_its_best(
+    found: tuple[dict[str, Any], str, Path],
+) -> None:
+    submit = {row["setting"]: row for row in rows(found[0], "noop") if row["case"] == "submit"}
+
+    best = max(submit, key=lambda setting: figure(submit[setting], "rate"))
+    assert best == "submit_many"
+    assert {setting for setting in submit if submit[setting]["system"] == "plain Celery"} == {
+        *("one by one", "group", "Producer.batch of 500"),
+    }
 
 
 def test_a_quiet_model_gets_more_of_the_device_than_first_in_first_out_gives_it(
@@ -140,6 +154,10 @@ def test_all_systems_give_the_same_vectors(tiny: TinyModel, tmp_path: Path) -> N
         assert bool(row["figures"]) == (row["system"] in OWN)
         if row["figures"]:
             assert figure(row, "least cosine") >= 0.9999
+        assert ("idle with work" in row["figures"]) == (row["system"] == "Stoker")
     latency = rows(found, "latency")
     assert {row["system"] for row in latency} == {"Stoker", "plain Celery"}
     assert all(figure(row, "p50") <= figure(row, "p99") for row in latency)
+    [report] = [each for each in found["suites"] if each["suite"] == "latency"]
+    together = report["data"]["all rounds together"]
+    assert together["80% of Celery's capacity, Stoker"]["jobs"] == 5
