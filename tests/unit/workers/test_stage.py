@@ -88,10 +88,18 @@ def test_a_stage_that_dies_again_and_again_is_trouble(monkeypatch: pytest.Monkey
     flow.stop(1)
 
 
+class Slow(FakeModel):
+    def is_slow(self, job: Job) -> bool:
+        return True
+
+
 @pytest.mark.parametrize("where", ["preprocess", "postprocess"])
 @pytest.mark.parametrize("watched", [False, True])
-def test_a_models_code_that_hangs_is_trouble(where: str, *, watched: bool) -> None:
-    told, models = Told(), FakeModels()
+@pytest.mark.parametrize("model", [FakeModel, Slow])
+def test_a_models_code_that_hangs_is_trouble(
+    where: str, model: type[FakeModel], *, watched: bool
+) -> None:
+    told, models = Told(), FakeModels(model())
     words = f"hang={where}"
     told.beside = {words: 2} if watched else {}
     with running(told, models) as flow:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from stoker_tasks.errors import InvalidInput, ModelLoadFailed
+from stoker_tasks.errors import InvalidInput
 from stoker_tasks.job import Job
 from stoker_tasks.result import Success
 from stoker_workers.engine import shelf
@@ -144,59 +144,6 @@ def test_a_suspect_does_not_wait_for_ever_beside_a_load_that_kills() -> None:
     assert set(told.blamed) == set(told.cleared) == {"suspect"}
 
 
-class Loading(FakeModels):
-    """Models of which the test says when they are loaded; the one called warm is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: dict[str, Future[WarmModel]] = {}
-
-    def get(self, key: ModelKey) -> "Future[WarmModel]":
-        if key.model == "warm":
-            return super().get(key)
-        return self.asked.setdefault(key.model, Future())
-
-
-def test_where_loads_kill_they_come_one_at_a_time_and_each_is_blamed() -> None:
-    told, models = Told(), Loading()
-    jobs = {name: of_model(name, f"suspect {name}") for name in ("a", "warm", "b")}
-    told.beside = {each.id: 5 for each in jobs.values()}
-    with running(told, models) as flow:
-        flow.accept(jobs["a"])
-        until(lambda: "a" in models.asked)
-        flow.accept(jobs["warm"])
-        flow.accept(jobs["b"])
-        flow.accept(of_model("new", "new"))
-        until(lambda: "new" in models.asked)
-        assert (told.blamed, told.cleared) == (["suspect a"], [])
-        assert flow.interrupted() == [jobs["a"]]
-        models.asked["a"].set_result(FakeModel())
-        until(lambda: "b" in models.asked)
-        assert told.blamed[-1] == "suspect b"
-        assert told.blamed.count("suspect b") - told.cleared.count("suspect b") == 1
-        assert {"suspect a", "suspect warm"} <= set(told.cleared)
-        models.asked["b"].set_exception(ModelLoadFailed("no"))
-        models.asked["new"].set_result(FakeModel())
-        until(lambda: len(told.outcomes) == 4)
-
-    assert isinstance(told.outcomes["suspect b"], ModelLoadFailed)
-    assert sorted(told.blamed) == sorted(told.cleared)
-
-
-def test_a_suspect_that_was_canceled_leaves_its_turn_to_the_next() -> None:
-    told, models = Told(), Loading()
-    told.beside, told.unwanted = {"suspect a": 5, "suspect b": 5}, {"suspect a"}
-    with running(told, models) as flow:
-        flow.accept(of_model("a", "suspect a"))
-        flow.accept(of_model("b", "suspect b"))
-        until(lambda: "b" in models.asked)
-        models.asked["b"].set_result(FakeModel())
-        until(lambda: "suspect b" in told.outcomes)
-
-    assert told.gone == ["suspect a"]
-    assert "a" not in models.asked
-
-
 def test_a_suspect_that_waits_for_loads_keeps_no_model_from_leaving(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -229,7 +176,7 @@ def test_a_suspect_that_waits_for_loads_keeps_no_model_from_leaving(
 
 
 def of_model(model: str, words: str) -> Delivery:
-    made = suspect(words) if words.startswith("suspect") else delivery(words)
+    made = suspect(words) if words == "suspect" else delivery(words)
     return replace(made, kwargs={"inputs": words, "model": model})
 
 

@@ -156,7 +156,6 @@ class Work:
         alone: Whether it shares no forward pass, because a worker died of one that it was in.
         watched: Whether it is preprocessed with nothing beside it, because workers keep dying that
             hold it.
-        loads_alone: Whether its model is loaded with no other suspect's beside it.
         lets_load: Whether it is watched, and lets the models that are being loaded be loaded first.
         model: The warm model, once it is loaded.
         slow: Whether it takes long to preprocess, which is then done beside the line.
@@ -177,7 +176,6 @@ class Work:
     clocks: Clocks | None = None
     alone: bool = False
     watched: bool = False
-    loads_alone: bool = False
     lets_load: bool = False
     model: WarmModel | None = None
     slow: bool = False

@@ -16,6 +16,7 @@ from stoker_workers.engine.delivery import Outlet, Work
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.fetching import Errand, Fetching
 from stoker_workers.engine.inputs import STORE
+from stoker_workers.engine.inside import Inside
 from stoker_workers.engine.model import ModelKey, Output, Prepared, WarmModel
 from stoker_workers.engine.payloads import Payloads
 
@@ -58,6 +59,9 @@ class Gathering:
         outlet: Knows which jobs were canceled.
         back: Takes a job whose errand is done; what came of it is in its `fetching`. If it has
             none, the job has to ask for its model anew.
+
+    Attributes:
+        inside: Lasts while a slow job is preprocessed.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Gathering:
         self._cached = payloads.cached
         self._outlet = outlet
         self._back = back
+        self.inside = Inside()
         self._fetching = Fetching(wide={STORE: _OF_STORE})
         # One at a time of each host: it may be slow.
         self._slow = Fetching("slow", threads=_SLOW, a_place=1, wide={STORE: _SLOW})
@@ -174,7 +179,8 @@ class Gathering:
         if not work.slow or gathered.answer is not None:
             return gathered
         began = time.monotonic()
-        prepared = model.preprocess(job, gathered.files)
+        with self.inside:
+            prepared = model.preprocess(job, gathered.files)
         seconds = time.monotonic() - began
         return replace(gathered, files={}, prepared=prepared, seconds=seconds)
 

@@ -17,19 +17,17 @@ from stoker_workers.engine.clocks import Clocks
 from stoker_workers.engine.delivery import Outlet, Work
 from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.gathering import Gathered, Gathering
-from stoker_workers.engine.inside import Inside
 from stoker_workers.engine.line import Line
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.payloads import Payloads
 from stoker_workers.engine.stage import Lost
-from stoker_workers.engine.suspect_loads import SuspectLoads
 from stoker_workers.engine.watching import Watching
 
 logger = logging.getLogger(__name__)
 
 # After so many workers have died of a job, it is not started again.
 _DEATHS: Final = 3
-# Deaths beside a job after which it is a load that kills: its own one, or one that it waits for.
+# Deaths beside a job after which it waits for no model any more: it is a load that kills.
 _LOADS: Final = 5
 
 _NOTHING: Final = Gathered({})
@@ -63,10 +61,9 @@ class Preparing:
         self._outlet = outlet
         self._gathering = Gathering(models.get, payloads, outlet, line.inbox.put)
         self._watching = Watching(line, self._gathering, outlet)
-        self._suspect_loads = SuspectLoads(line, outlet)
         self._loads: set[Future[WarmModel]] = set()
         self._hand: Work | None = None
-        self.inside = Inside()
+        self.inside = self._gathering.inside
 
     def next(self) -> bool:
         """Take one job in; False at the end of the line."""
@@ -88,8 +85,6 @@ class Preparing:
             self._line.fail(
                 work, Internal(f"preprocessing failed: {type(error).__name__}: {error}")
             )
-        if work.error is not None:
-            self._suspect_loads.end(work)
         self._hand = None
         return True
 
@@ -107,7 +102,6 @@ class Preparing:
         if work is None or work.error is not None:
             return Lost()
         self._gathering.let_go(work)
-        self._suspect_loads.end(work)
         return Lost([work], [work])
 
     def _preprocess(self, work: Work) -> None:
@@ -118,15 +112,12 @@ class Preparing:
         # The model that it held while its files were read is its own, though it may be leaving by
         # now: to ask for it anew would be to wait until this very job lets go of it.
         if work.model is None:
-            if work.loads_alone and not self._suspect_loads.begin(work):
-                return
             loading = self._models.get(work.key)
             if not loading.done():
                 self._loads.add(loading)
                 loading.add_done_callback(self._loads.discard)
                 self._come_back(work, loading)
                 return
-            self._suspect_loads.end(work)
             if work.lets_load and self._come_back_after_loads(work):
                 return
             work.model = loading.result()
@@ -228,5 +219,4 @@ class Preparing:
             )
         work.alone = deaths.caused is not None
         work.watched = self._watching.is_called_for(deaths)
-        work.loads_alone = deaths.beside >= _LOADS
-        work.lets_load = work.watched and not work.loads_alone
+        work.lets_load = work.watched and deaths.beside < _LOADS
