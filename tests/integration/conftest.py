@@ -21,16 +21,27 @@ def module_redis(transport: str, fast_lane: bool) -> Iterator[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Have what speaks of behaviour run on both transports, and some of it in both lanes."""
-    marked = metafunc.definition.get_closest_marker
-    if not marked("both_transports") or "transport" not in metafunc.fixturenames:
-        return
-    transports = ["stoker"] if marked("own_transport") else ["stoker", "stock"]
-    if marked("both_lanes") and "fast_lane" in metafunc.fixturenames:
-        ways = [*((each, True) for each in transports), ("stoker", False)]
-        metafunc.parametrize(
-            ("transport", "fast_lane"), ways, ids=[*transports, "traced"], scope="module"
+    """Have what speaks of behaviour run on both transports, and some of it in both lanes.
+
+    Whatever needs the fixtures gets them from here, also where there is one way alone: pytest keeps
+    a module's server and worker for the next test if that one names its transport elsewhere.
+    """
+    marked, names = metafunc.definition.get_closest_marker, metafunc.fixturenames
+    both, own = marked("both_transports"), marked("own_transport")
+    if own and not both:
+        raise pytest.UsageError(
+            f"{metafunc.definition.nodeid}: own_transport takes a test out of those that are "
+            "marked both_transports, and does nothing without that mark"
         )
+    if "transport" not in names:
+        return
+    transports = ["stoker", "stock"] if both and not own else ["stoker"]
+    ways = [(each, True) for each in transports]
+    if marked("both_lanes") and "fast_lane" in names:
+        ways.append(("stoker", False))
+    ids = [each if lane else "traced" for each, lane in ways]
+    if "fast_lane" in names:
+        metafunc.parametrize(("transport", "fast_lane"), ways, ids=ids, scope="module")
     else:
         metafunc.parametrize("transport", transports, scope="module")
 

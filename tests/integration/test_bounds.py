@@ -289,12 +289,13 @@ ENDS: dict[str, tuple[dict[str, Any], Callable[[Any, JobHandle], None], State]] 
 }
 
 
+@pytest.mark.both_transports
 @pytest.mark.parametrize("end", ENDS)
 def test_each_end_of_a_job_frees_its_tenants_place(
     module_redis: str, module_worker: Worker, end: str
 ) -> None:
     fields, then, state = ENDS[end]
-    job = text(**{"words": fields.pop("inputs", "x"), **fields}, tenant="t")
+    job = text(**fields, tenant="t")
     expires = HOUR_AGO if end == "expires" else None
     with redis.Redis.from_url(module_redis) as server, bounded(module_redis, tenant_limit=1) as one:
         handle = one.submit(job, pool=ASIDE, expires=expires, allow_unserved=True)
@@ -311,6 +312,7 @@ def test_each_end_of_a_job_frees_its_tenants_place(
         until(lambda: not server.exists(keys.tenant("t"), keys.QUEUED, keys.PLACED))
 
 
+@pytest.mark.both_transports
 def test_a_queues_place_is_free_once_a_worker_has_come_upon_the_message(
     module_redis: str, module_worker: Worker
 ) -> None:
@@ -336,6 +338,7 @@ def test_a_place_that_was_not_given_back_is_found(redis_url: str, server: Any) -
 # -- free of charge --------------------------------------------------------------------------------
 
 
+@pytest.mark.both_transports
 def test_where_nothing_is_bounded_nothing_is_counted(
     module_redis: str, module_worker: Worker
 ) -> None:

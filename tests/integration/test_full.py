@@ -187,6 +187,8 @@ def test_a_full_broker_is_worked_off_where_results_are_apart(url: str, server: A
     assert not server.exists(keys.event("msg_small"))
 
 
+@pytest.mark.both_transports
+@pytest.mark.own_transport("a queue that has filled the server's memory is worked off")
 def test_texts_hold_up_no_results_and_come_when_there_is_memory(
     url: str, server: Any, tmp_path: Path
 ) -> None:

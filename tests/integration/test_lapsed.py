@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from stoker import AsyncClient, CancelAnswer, Client, Failure, State, Success, TextClassification
@@ -33,6 +34,8 @@ def cancels(settings: Settings, job_id: str) -> CancelAnswer:
     return asyncio.run(cancel())
 
 
+@pytest.mark.both_transports
+@pytest.mark.own_transport("jobs of a silent worker go to another one within its lease")
 def test_jobs_of_the_only_worker_are_queued_once_its_leases_are_over(
     redis_url: str, tmp_path: Path
 ) -> None:

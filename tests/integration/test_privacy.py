@@ -28,6 +28,8 @@ from tests.support.flower import Flower, flower
 from tests.support.until import until
 from tests.support.worker import Worker, worker
 
+pytestmark = pytest.mark.both_transports
+
 CANARY: Final = "c4n4ry-in-a-mine"
 PASSWORD: Final = "pa55-of-the-broker"
 MAX_MESSAGE: Final = 20_000
@@ -100,7 +102,7 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def deployment(transport: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("privacy")
     with ExitStack() as stack:
         short = stack.enter_context(redis_server.folder())
@@ -111,13 +113,14 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         seen = stack.enter_context(flower(url, folder))
         events = Events()
         stack.enter_context(events.listening(url))
-        people = worker(url, folder, name="people", max_message=MAX_MESSAGE)
+        people = worker(url, folder, name="people", transport=transport, max_message=MAX_MESSAGE)
         machines = worker(
             url,
             folder,
             name="machines",
             queues="stoker.b",
             pool="b",
+            transport=transport,
             max_message=MAX_MESSAGE,
             log_format="json",
             log_level="debug",

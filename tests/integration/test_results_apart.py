@@ -36,6 +36,8 @@ from tests.support import redis_server
 from tests.support.until import until
 from tests.support.worker import Worker, worker
 
+pytestmark = pytest.mark.both_transports
+
 SECONDS = 20.0
 NOBODY: dict[str, Any] = {"pool": "nobody", "allow_unserved": True}
 
@@ -67,11 +69,18 @@ class Two:
 
 
 @pytest.fixture(scope="module")
-def two(module_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+def two(
+    module_redis: str, transport: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Two]:
     with redis_server.folder() as folder, redis_server.running(folder) as url:
         settings = Settings.model_validate({"redis_url": module_redis, "result_url": url})
         with (
-            worker(module_redis, tmp_path_factory.mktemp("worker"), result_url=url),
+            worker(
+                module_redis,
+                tmp_path_factory.mktemp("worker"),
+                transport=transport,
+                result_url=url,
+            ),
             Client(settings=settings) as client,
             redis.Redis.from_url(module_redis, decode_responses=True) as broker,
             redis.Redis.from_url(url, decode_responses=True) as results,

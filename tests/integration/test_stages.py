@@ -15,14 +15,16 @@ from tests.support.compose import Service
 from tests.support.until import until
 from tests.support.worker import Worker, worker
 
+pytestmark = pytest.mark.both_transports
 
-@pytest.fixture(scope="module", params=["stoker", "stock"])
+
+@pytest.fixture(scope="module")
 def running(
-    request: pytest.FixtureRequest, module_redis: str, tmp_path_factory: pytest.TempPathFactory
+    transport: str, module_redis: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:
-    folder: Path = tmp_path_factory.mktemp(request.param)
+    folder: Path = tmp_path_factory.mktemp("worker")
     # A lease so long that nobody but the worker itself gives its jobs back.
-    options = {"name": request.param, "transport": request.param, "lease": 3600}
+    options = {"transport": transport, "lease": 3600}
     with worker(module_redis, folder, **options) as running:
         with Client(module_redis) as client:
             client.submit(text("good")).result(timeout=60)

@@ -66,6 +66,7 @@ def text(handle: JobHandle) -> str:
     return str(handle.result(SECONDS).output[0]["generated_text"])
 
 
+@pytest.mark.both_transports
 @pytest.mark.usefixtures("module_worker")
 def test_a_text_is_read_while_its_job_runs(module_client: Client, server: Any) -> None:
     long = module_client.submit(asking("g steps=20" + " on" * 400))
@@ -90,6 +91,7 @@ def test_a_text_is_read_while_its_job_runs(module_client: Client, server: Any) -
     assert not server.exists(keys.stream(handle.id))
 
 
+@pytest.mark.both_transports
 @pytest.mark.usefixtures("module_worker")
 def test_who_does_not_ask_leaves_no_stream(module_client: Client, server: Any) -> None:
     handle = module_client.submit(asking("b steps=0.2", stream=False))
@@ -203,6 +205,7 @@ def test_who_has_no_time_reads_what_is_there(
                 next(reading)
 
 
+@pytest.mark.both_transports
 @pytest.mark.usefixtures("module_worker")
 def test_a_stock_producers_job_streams_too(
     module_client: Client, stock: Producer, module_redis: str
@@ -291,6 +294,8 @@ def test_the_command_prints_a_text_as_it_comes(module_redis: str) -> None:
     assert stoker("stream", "no-such-job").returncode == 5
 
 
+@pytest.mark.both_transports
+@pytest.mark.own_transport("jobs of a silent worker go to another one within its lease")
 def test_a_text_begins_anew_when_its_worker_dies(redis_url: str, tmp_path: Path) -> None:
     with Client(redis_url) as client:
         with worker(redis_url, tmp_path, lease=3) as first:

@@ -19,6 +19,8 @@ from stoker_workers.supervisor import Supervisor
 from tests.support.until import until
 from tests.support.worker import Worker, environment, worker
 
+pytestmark = pytest.mark.both_transports
+
 
 def text(words: str) -> TextClassification:
     return TextClassification(inputs=words)
@@ -31,9 +33,9 @@ def server(redis_url: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def supervised(redis_url: str, tmp_path: Path) -> Iterator[Worker]:
+def supervised(redis_url: str, tmp_path: Path, transport: str) -> Iterator[Worker]:
     # A lease so long that only the supervisor can be the one that gives jobs back.
-    with worker(redis_url, tmp_path, supervised=True, lease=3600) as running:
+    with worker(redis_url, tmp_path, supervised=True, transport=transport, lease=3600) as running:
         yield running
 
 

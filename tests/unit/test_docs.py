@@ -109,3 +109,16 @@ def test_what_only_stokers_transport_can_do_is_written() -> None:
 
     assert len(reasons) > 3
     assert [reason for reason in sorted(reasons) if f"| {reason}" not in page] == []
+
+
+def test_the_files_whose_tests_run_on_both_transports_are_named() -> None:
+    files = {
+        each.stem
+        for each in ROOT.glob("tests/integration/test_*.py")
+        if "mark.both_transports" in each.read_text(encoding="utf-8")
+    }
+    page = (ROOT / "docs/celery.md").read_text(encoding="utf-8")
+    named = re.search(r"runs on both, (.+?) but for what", page, re.DOTALL)
+
+    assert named is not None
+    assert sorted(files) == re.findall(r"`(test_\w+)`", named.group(1))
