@@ -10,6 +10,7 @@ import redis
 from celery import chain, chord, group
 from celery.app.task import Context
 from celery.canvas import Signature
+from celery.result import AsyncResult
 from kombu import Connection, pools
 from kombu.exceptions import OperationalError
 
@@ -21,9 +22,6 @@ from tests.unit.workers.test_fast_lane import Broker, broker, success
 
 __all__ = ["broker"]
 
-# Whatever else lies about when Celery's results are thrown away: see `no_results`.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 def ended(broker: Broker, job_id: str) -> str:
     """Give a job's final state; '' if it has none."""
@@ -32,8 +30,9 @@ def ended(broker: Broker, job_id: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def no_results(broker: Broker) -> Iterator[None]:
-    """Throw Celery's results away while the server is there, which they talk to then."""
+def silent_results(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep Celery's results from opening connections when they are thrown away."""
+    monkeypatch.setattr(AsyncResult, "__del__", lambda _: None)
     yield
     gc.collect()
 
