@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from stoker import Client
-from stoker.cli.exits import Exit
+from stoker.cli.exits import Exit, fail
 from stoker.cli.show import print_line
 
 dead = typer.Typer(name="dead", help="Jobs that were given up: each worker that ran them died.")
@@ -49,8 +49,7 @@ def show(
     with Client() as client:
         fields = client.dead_letter(job_id)
     if fields is None:
-        typer.echo(f"stoker: there is no dead letter {job_id}", err=True)
-        raise typer.Exit(Exit.UNKNOWN)
+        fail(f"there is no dead letter {job_id}", Exit.UNKNOWN)
     shown = fields if everything else {name: fields[name] for name in fields if name in _TOLD}
     print_line(id=job_id, **shown)
 

@@ -100,15 +100,19 @@ def test_a_clean_batch_is_one_pass() -> None:
 @pytest.mark.parametrize("size", range(1, 41))
 def test_one_guilty_row_fails_alone_for_at_most_two_log_passes(size: int) -> None:
     for guilty in range(size):
-        model = Model()
-        lengths = list(range(20, 20 + size))
-        lengths[guilty] = 13
+        fails_alone(Model(), guilty, 13, size)
 
-        given = outcome(model, lengths)
 
-        assert isinstance(given.pop(guilty), Internal)
-        assert given == {at: 2 * length for at, length in enumerate(lengths) if at != guilty}
-        assert len(model.passes) - 1 <= 2 * math.log2(size)
+def fails_alone(model: Model, guilty: int, length: int, size: int) -> None:
+    """Run rows of which one has a length that the model fails for: it fails, soon and alone."""
+    lengths = list(range(20, 20 + size))
+    lengths[guilty] = length
+
+    given = outcome(model, lengths)
+
+    assert isinstance(given.pop(guilty), Internal)
+    assert given == {at: 2 * each for at, each in enumerate(lengths) if at != guilty}
+    assert len(model.passes) - 1 <= 2 * math.log2(size)
 
 
 @pytest.mark.parametrize("size", range(1, 17))
@@ -156,14 +160,7 @@ def test_numbers_that_are_none_fail_the_row_that_has_them_alone() -> None:
 def test_a_row_that_spoils_all_of_its_pass_fails_alone(size: int) -> None:
     for guilty in range(size):
         model = Model(spoiled=lambda lengths: [7 in lengths] * len(lengths))
-        lengths = list(range(20, 20 + size))
-        lengths[guilty] = 7
-
-        given = outcome(model, lengths)
-
-        assert isinstance(given.pop(guilty), Internal)
-        assert given == {at: 2 * length for at, length in enumerate(lengths) if at != guilty}
-        assert len(model.passes) - 1 <= 2 * math.log2(size)
+        fails_alone(model, guilty, 7, size)
 
 
 @pytest.mark.parametrize("count", range(1, 12))

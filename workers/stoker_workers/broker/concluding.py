@@ -1,7 +1,7 @@
 """Has Celery conclude jobs as it concludes its pool's: runs its tracer, and keeps its books.
 
-`end` runs in the thread of the engine's that collects a batch's results. All else belongs in the
-event loop's thread, as Celery's books and kombu's channels do.
+`end_all` runs in the thread of the engine's that collects a batch's results. All else belongs in
+the event loop's thread, as Celery's books and kombu's channels do.
 """
 
 import logging
@@ -28,7 +28,35 @@ from stoker_workers.engine.faults import log_fault
 logger = logging.getLogger(__name__)
 
 
-def end(
+def end_all(
+    backend: Any, outcomes: Sequence[tuple[Delivery, Outcome]], quick: Collection[Any]
+) -> tuple[list[tuple[Any, tuple[int, Any, float]]], list[Delivery]]:
+    """End jobs, but for those whose links cannot be sent for now.
+
+    Args:
+        backend: The result backend, which collects.
+        outcomes: What has become of each job.
+        quick: The tasks to which the fast lane is open.
+
+    Returns:
+        Celery's request of each that has ended with what came of it, and those that have not.
+    """
+    ended: list[tuple[Any, tuple[int, Any, float]]] = []
+    unsent: list[Delivery] = []
+    for delivery, result in outcomes:
+        # Each try takes a while, and the server is the same for all of them.
+        if unsent and is_followed(delivery.handle):
+            unsent.append(delivery)
+            continue
+        try:
+            ended.append((delivery.handle, _end(backend, delivery.handle, result, quick)))
+        except Unsent as reason:
+            unsent.append(delivery)
+            log_fault(logger, "links cannot be sent; their jobs are delivered again", reason.error)
+    return ended, unsent
+
+
+def _end(
     backend: Any, request: Any, result: Outcome, quick: Collection[Any]
 ) -> tuple[int, Any, float]:
     """End one job: by Celery's tracer, unless that has nothing to do but store the result.
@@ -53,34 +81,6 @@ def end(
             return 0, returned, 0.0
     with backend.whole():
         return _trace(request, result)
-
-
-def end_all(
-    backend: Any, outcomes: Sequence[tuple[Delivery, Outcome]], quick: Collection[Any]
-) -> tuple[list[tuple[Any, tuple[int, Any, float]]], list[Delivery]]:
-    """End jobs, but for those whose links cannot be sent for now.
-
-    Args:
-        backend: The result backend, which collects.
-        outcomes: What has become of each job.
-        quick: The tasks to which the fast lane is open.
-
-    Returns:
-        Celery's request of each that has ended with what `end` gave, and those that have not.
-    """
-    ended: list[tuple[Any, tuple[int, Any, float]]] = []
-    unsent: list[Delivery] = []
-    for delivery, result in outcomes:
-        # Each try takes a while, and the server is the same for all of them.
-        if unsent and is_followed(delivery.handle):
-            unsent.append(delivery)
-            continue
-        try:
-            ended.append((delivery.handle, end(backend, delivery.handle, result, quick)))
-        except Unsent as reason:
-            unsent.append(delivery)
-            log_fault(logger, "links cannot be sent; their jobs are delivered again", reason.error)
-    return ended, unsent
 
 
 def _trace(request: Any, result: Outcome) -> tuple[int, Any, float]:
@@ -152,7 +152,7 @@ def conclude(ended: Sequence[tuple[Any, tuple[int, Any, float]]]) -> None:
     """Have Celery forget jobs that have ended, and acknowledge those that storing did not.
 
     Args:
-        ended: Celery's request of each delivery, and what `end` gave.
+        ended: Celery's request of each delivery with what came of it: see `end_all`.
     """
     for request, outcome_ in ended:
         _guarded(_conclude_one, request, *outcome_)

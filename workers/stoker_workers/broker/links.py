@@ -16,6 +16,7 @@ import redis
 from celery.backends.redis import CHORD_CLEANUP_LUA
 from kombu.exceptions import OperationalError
 
+from stoker_config.servers import is_full
 from stoker_workers.broker.writing import QuickBackend
 
 # Takes away the claim to dispatch a chord's body that an earlier delivery has left behind.
@@ -27,7 +28,7 @@ if redis.call('GET', KEYS[1]) ~= 'done' then redis.call('DEL', KEYS[1]) end
 _NO_LINKS: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _AWAY: Final = (redis.ConnectionError, redis.TimeoutError)
 # A server that takes no writes for now. Redis 6 says it of a script in a text of its own.
-_NO_WRITES: Final = re.compile(r"(?:^|-)(?:OOM|READONLY|NOREPLICAS|MISCONF|MASTERDOWN) ")
+_NO_WRITES: Final = re.compile(r"(?:^|-)(?:READONLY|NOREPLICAS|MISCONF|MASTERDOWN) ")
 # What an exception is marked with that was read from a stored result.
 _STORED: Final = "_of_a_stored_result"
 
@@ -65,10 +66,10 @@ def is_away(error: BaseException | None) -> bool:
     # kombu gives this name to more than that: also to a message that makes no sense.
     if isinstance(error, OperationalError):
         return isinstance(error.__cause__, OSError) or is_away(error.__cause__)
-    if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError):
+    if isinstance(error, redis.ReadOnlyError):
         return True
     if isinstance(error, redis.ResponseError):
-        return _NO_WRITES.search(str(error)) is not None
+        return is_full(error) or _NO_WRITES.search(str(error)) is not None
     return isinstance(error, _AWAY)
 
 
