@@ -17,7 +17,7 @@ from stoker_config.keys import PRIORITY_STEPS as STEPS
 from stoker_config.lapsed import COUNT_SECONDS
 from stoker_workers.broker.leases import give_back_doubted, give_back_lapsed, give_back_marked
 from stoker_workers.broker.ledger import Ledger, Return
-from stoker_workers.broker.scripts import CLAIM, LAPSED
+from stoker_workers.broker.scripts import CLAIM, LAPSED, LONG
 from stoker_workers.broker.transport import ALIAS
 from stoker_workers.engine.turns import EVERY
 from tests.support.until import until
@@ -68,6 +68,20 @@ def test_a_claim_takes_in_order_of_arrival_and_registers_what_it_takes(server: A
     assert sorted(server.zrange("index", 0, -1)) == [b"t.1", b"t.2", b"t.3"]
     message, exchange, queue = json.loads(server.hget("table", "t.2"))
     assert (message["body"], exchange, queue) == ("m1", "", "q")
+
+
+def test_of_a_long_list_a_claim_takes_the_end_without_a_walk_from_its_head(server: Any) -> None:
+    texts = [json.dumps({"body": f"m{at}"}) for at in range(LONG)]
+    server.lpush("q", *texts)
+    server.config_resetstat()
+
+    assert claim(server, 3) == [(0, "m0"), (0, "m1"), (0, "m2")]
+    assert server.llen("q") == LONG - 3
+    assert claim(server, 2, "u.") == [(0, "m3"), (0, "m4")]  # the list is short by now
+    calls = {name: stat["calls"] for name, stat in server.info("commandstats").items()}
+    is_old = int(server.info("server")["redis_version"].split(".")[0]) < 7
+    assert "cmdstat_lrange" not in calls
+    assert calls["cmdstat_rpop"] == (3 + 1 if is_old else 1 + 1)
 
 
 def test_what_is_claimed_takes_memory_once(server: Any) -> None:

@@ -8,13 +8,20 @@ from typing import Final
 
 from stoker_config.lapsed import DIED
 
+# How many messages a list has at least that is taken from one by one.
+LONG: Final = 20_000
+
 # Takes up to ARGV[1] messages and registers each under a tag of this claim's own, so that no crash
 # falls between taking and registering, and nobody else's acknowledgement meets this delivery.
 # KEYS: index, hash, then one list for each priority and queue, first served first.
 # ARGV: how many, the tags' prefix, each list's share, and for each list its queue's name as JSON.
 # The shares of all lists come to ARGV[1] at most. Each list that is not empty is left its share by
 # those before it. So none starves, unless a share is nothing: then the order must change.
-CLAIM: Final = """
+# Redis 6 (which tells scripts no version) seeks the last of a list from its head, unless it is
+# popped alone: with a million messages that is 6 ms, and 200 pops are 0.1 ms.
+CLAIM: Final = (
+    f"local LONG = {LONG}\n"
+    + """
 local left, prefix, share = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local length, busy = {}, 0
 for i = 3, #KEYS do
@@ -29,11 +36,12 @@ for i = 3, #KEYS do
   if length[i] > 0 and left > 0 then
     busy = busy - 1
     local take = math.min(length[i], left - share * busy)
-    local items = redis.call('LRANGE', KEYS[i], -take, -1)
-    redis.call('LTRIM', KEYS[i], 0, -take - 1)
+    local items = {}
+    if redis.REDIS_VERSION_NUM or length[i] < LONG then items = redis.call('RPOP', KEYS[i], take)
+    else for j = 1, take do items[j] = redis.call('RPOP', KEYS[i]) end end
     left = left - take
     local tail = ', "", ' .. ARGV[i + 1] .. ']'
-    for j = take, 1, -1 do
+    for j = 1, take do
       n = n + 1
       local tag = prefix .. n
       index[#index + 1] = now; index[#index + 1] = tag
@@ -46,6 +54,7 @@ redis.call('ZADD', KEYS[1], unpack(index))
 redis.call('HSET', KEYS[2], unpack(hash))
 return out
 """
+)
 
 # Says that deliveries are still held, by the server's clock; one that is gone is not brought back.
 # It begins with a write that takes no memory, here of nothing. So it is not refused while Redis has
