@@ -176,11 +176,11 @@ def _rest(bench: Bench, worker: Process) -> None:
     """Wait until all jobs have ended and what is kept of them has expired."""
     client = bench.server.client
     deadline = time.monotonic() + _STALLED_SECONDS
-    while any(map(client.llen, _QUEUES)) or any(map(client.zcard, (keys.QUEUED, keys.HELD))):
+    while any(map(client.llen, _QUEUES)) or client.hlen(keys.JOBS) or client.zcard(keys.HELD):
         worker.check()
         if time.monotonic() > deadline:
             raise RuntimeError(
-                f"{client.zcard(keys.QUEUED)} jobs are left, {client.zcard(keys.HELD)} of them held"
+                f"{client.hlen(keys.JOBS)} jobs are left, {client.zcard(keys.HELD)} of them held"
             )
         time.sleep(_LOOK_SECONDS)
     time.sleep(_KEPT + 1)

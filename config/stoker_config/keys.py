@@ -6,11 +6,10 @@ from typing import Final
 # The priorities that have a list of their own: kombu's own steps. 0 is served first.
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
 
-# Sorted set of job IDs by time of submission: a job that is waiting, and not one that never was.
-QUEUED: Final = "stoker:queued"
-# Hash of job ID to where it waits, as JSON: pool, task, model and, if there are such, tenant (if
-# these are counted) and retention.
-PLACED: Final = "stoker:placed"
+# Hash of job ID to when and where it was queued, for jobs that have not ended, as a list in JSON:
+# the time, then pool, task, model and, if there are such, tenant (if these are counted) and
+# retention. Of a stock producer's job there is the time alone.
+JOBS: Final = "stoker:jobs"
 # Sorted set of job IDs by time of start: jobs that a batch holds now.
 RUNNING: Final = "stoker:running"
 # Sorted set of deliveries that workers hold by the time at which each was last renewed, and the

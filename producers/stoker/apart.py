@@ -165,9 +165,9 @@ class Apart:
 
     def _is_active(self, job_id: str) -> bool:
         with self._broker.pipeline(transaction=False) as pipe:
-            pipe.zscore(keys.QUEUED, job_id)
+            pipe.hget(keys.JOBS, job_id)
             pipe.zscore(keys.RUNNING, job_id)
-            return any(score is not None for score in pipe.execute())
+            return any(each is not None for each in pipe.execute())
 
     def _has_message(self, job_id: str) -> bool:
         return any(self._broker.hexists(each, job_id) for each in (keys.KEPT, keys.DEAD))

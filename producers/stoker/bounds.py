@@ -32,7 +32,7 @@ _LISTS: Final = ", ".join(
 # How fast places become free is measured here, at no cost to workers: of all jobs that were sent,
 # those that wait no more have left, and two looks some seconds apart make a rate.
 #
-# KEYS: queued, placed, wishes, then for each job its list and its key, or its list again.
+# KEYS: jobs, wishes, then for each job its list and its key, or its list again.
 # ARGV: the time, seconds to keep a key, the most jobs of a pool and of a tenant ('' for any),
 # then for each job its ID, its place, its wish ('' for none), its message, its fingerprint ('' for
 # no key), its queue, and its tenant ('' if not counted).
@@ -49,9 +49,9 @@ local RETRY, RETRY_MOST, LOOKS = {_RETRY}, {_RETRY_MOST}, {_LOOKS}
     + """
 local ids, known, fresh = {1}, {}, {}
 local function of(i, field) return ARGV[(i - 1) * 7 + 4 + field] end
-for i = 1, (#KEYS - 3) / 2 do
+for i = 1, (#KEYS - 2) / 2 do
   local id, print = of(i, 1), of(i, 5)
-  local key = KEYS[2 * i + 3]
+  local key = KEYS[2 * i + 2]
   fresh[i] = true
   if print ~= '' then
     local first = known[key] or redis.call('GET', key)
@@ -87,7 +87,7 @@ local function waiting(bound)
     local count = redis.call('SCARD', set)
     if count + bound.jobs > bound.limit and count > 0 then
       local some, ended = redis.call('SRANDMEMBER', set, 100), {}
-      for i, queued in ipairs(redis.call('ZMSCORE', KEYS[1], unpack(some))) do
+      for i, queued in ipairs(redis.call('HMGET', KEYS[1], unpack(some))) do
         if not queued then ended[#ended + 1] = some[i] end
       end
       if #ended > 0 then count = count - redis.call('SREM', set, unpack(ended)) end
@@ -139,13 +139,12 @@ for i = 1, #fresh do
   if fresh[i] then
     local id = of(i, 1)
     if of(i, 5) ~= '' then
-      take_key(KEYS[2 * i + 3], of(i, 5) .. ' ' .. id, id, ARGV[2])
+      take_key(KEYS[2 * i + 2], of(i, 5) .. ' ' .. id, id, ARGV[2])
     end
-    redis.call('ZADD', KEYS[1], ARGV[1], id)
-    redis.call('HSET', KEYS[2], id, of(i, 2))
-    if of(i, 3) ~= '' then redis.call('HSET', KEYS[3], id, of(i, 3)) end
+    redis.call('HSET', KEYS[1], id, of(i, 2))
+    if of(i, 3) ~= '' then redis.call('HSET', KEYS[2], id, of(i, 3)) end
     if of(i, 7) ~= '' then redis.call('SADD', TENANT .. of(i, 7), id) end
-    redis.call('LPUSH', KEYS[2 * i + 2], of(i, 4))
+    redis.call('LPUSH', KEYS[2 * i + 1], of(i, 4))
   end
 end
 return ids

@@ -22,7 +22,7 @@ _TOMBSTONE_SECONDS: Final = 90 * 86_400
 # already running.
 # It begins with a write that takes no memory, here of nothing: so it is not refused while Redis has
 # none left, and what waits there can be got rid of.
-# KEYS: the job's result and tombstone, running, queued, placed, wishes, its starts. ARGV: its ID,
+# KEYS: the job's result and tombstone, running, jobs, wishes, its starts. ARGV: its ID,
 # seconds to keep its result, what Celery stores for a revoked task, seconds to keep the tombstone,
 # seconds for which its idempotency key goes on standing for it, and the event if somebody is to be
 # told.
@@ -39,23 +39,22 @@ if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
   redis.call('SET', KEYS[2], '1', 'EX', tombstone)
   return 'canceling'
 end
-local queued = redis.call('ZSCORE', KEYS[4], ARGV[1])
-if not queued then return 'not_found' end
+local line = redis.call('HGET', KEYS[4], ARGV[1])
+if not line then return 'not_found' end
 redis.call('SET', KEYS[2], '1', 'EX', tombstone)
 local time = redis.call('TIME')
 local part = '.' .. string.format('%06d', time[2])
 local now, later = time[1] .. part, string.format('%d', time[1] + expires) .. part
-local times = '{"queued_at": ' .. queued .. ', "finished_at": ' .. now
+local times = '{"queued_at": ' .. string.match(line, '[^%[%],]+') .. ', "finished_at": ' .. now
 times = times .. ', "expires_at": ' .. later .. ', "attempts": '
-times = times .. (redis.call('GET', KEYS[7]) or '0') .. '}'
+times = times .. (redis.call('GET', KEYS[6]) or '0') .. '}'
 local value = string.sub(ARGV[3], 1, -2) .. ', "times": ' .. times .. '}'
 redis.call('SET', KEYS[1], value, 'EX', expires)
 redis.call('PUBLISH', KEYS[1], value)
-redis.call('ZREM', KEYS[4], ARGV[1])
-local place = cjson.decode(redis.call('HGET', KEYS[5], ARGV[1]) or '[]')
-if (place[4] or '') ~= '' then redis.call('SREM', tenants .. place[4], ARGV[1]) end
+local tenant = cjson.decode(line)[5] or ''
+if tenant ~= '' then redis.call('SREM', tenants .. tenant, ARGV[1]) end
+redis.call('HDEL', KEYS[4], ARGV[1])
 redis.call('HDEL', KEYS[5], ARGV[1])
-redis.call('HDEL', KEYS[6], ARGV[1])
 keep_key(ARGV[1], ARGV[5])
 if ARGV[6] then emit(6); wake() end
 return 'canceled'
@@ -79,7 +78,7 @@ class Known:
 def ask(pipe: Any, job_id: str) -> None:
     """Put the questions about a job that is to be canceled into a pipeline of redis-py."""
     pipe.hget(keys.WISHES, job_id)
-    pipe.hget(keys.PLACED, job_id)
+    pipe.hget(keys.JOBS, job_id)
 
 
 def tell(answers: Sequence[Any]) -> Known:
@@ -102,12 +101,11 @@ def question(job_id: str, known: Known, settings: Settings) -> tuple[Any, ...]:
     told = listener.completed(job_id, ended) if listener and ended else None
     return (
         _CANCEL,
-        7,
+        6,
         keys.result(job_id),
         keys.canceled(job_id),
         keys.RUNNING,
-        keys.QUEUED,
-        keys.PLACED,
+        keys.JOBS,
         keys.WISHES,
         keys.starts(job_id),
         job_id,

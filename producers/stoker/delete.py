@@ -12,7 +12,7 @@ from stoker_tasks.result import referenced
 
 # Looks what there is. The message of a job that is over goes at once: what is deleted may take a
 # while, and its job must not be put back in the meantime.
-# KEYS: the job's result and inputs, running, queued, dead letters. ARGV: its ID.
+# KEYS: the job's result and inputs, running, jobs, dead letters. ARGV: its ID.
 # Gives its result and that one's digest, its inputs, whether it waits or runs, and whether a
 # message was kept.
 _LOOK: Final = (
@@ -21,7 +21,7 @@ _LOOK: Final = (
 local id, stored = ARGV[1], redis.call('GET', KEYS[1]) or ''
 local state = string.match(stored, '"status": "(%u+)"')
 local over = state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED'
-local active = redis.call('ZSCORE', KEYS[3], id) or redis.call('ZSCORE', KEYS[4], id)
+local active = redis.call('ZSCORE', KEYS[3], id) or redis.call('HGET', KEYS[4], id)
 local kept = 0
 if over or not active then
   kept = redis.call('HEXISTS', KEPT, id)
@@ -37,7 +37,7 @@ return {
 # tombstone of a canceled job stays: its message may still wait somewhere. What frees memory comes
 # first, so that a server that has none left refuses nothing. A message that came to be kept after
 # the look may have put the job back: then nothing goes.
-# KEYS: dead letters, the tombstone of a deleted job, running, queued, the job's result, then what
+# KEYS: dead letters, the tombstone of a deleted job, running, jobs, the job's result, then what
 # goes beside it. ARGV: ID, seconds, the digest of the result that was seen. Gives whether it went.
 _DELETE: Final = (
     FORGET
@@ -46,7 +46,7 @@ _DELETE: Final = (
 local id, stored = ARGV[1], redis.call('GET', KEYS[5])
 if stored then
   if redis.sha1hex(stored) ~= ARGV[3] then return 0 end
-elseif redis.call('ZSCORE', KEYS[3], id) or redis.call('ZSCORE', KEYS[4], id) then return 0 end
+elseif redis.call('ZSCORE', KEYS[3], id) or redis.call('HGET', KEYS[4], id) then return 0 end
 redis.call('DEL', unpack(KEYS, 5))
 redis.call('HDEL', KEYS[1], id)
 forget_message(id)
@@ -86,7 +86,7 @@ def delete(client: Any, store: ArtifactStore, job_id: str, expires: int) -> Dele
 
 def _delete(client: Any, store: ArtifactStore, job_id: str, expires: int) -> DeleteAnswer | None:
     """Delete a job; None if it was put back in the meantime, and it has to be looked at anew."""
-    names = [keys.result(job_id), keys.inputs(job_id), keys.RUNNING, keys.QUEUED, keys.DEAD]
+    names = [keys.result(job_id), keys.inputs(job_id), keys.RUNNING, keys.JOBS, keys.DEAD]
     stored, digest, inputs, active, message = client.eval(_LOOK, len(names), *names, job_id)
     meta = json.loads(stored) if stored else {}
     if meta.get("status") not in _FINAL:
@@ -96,7 +96,7 @@ def _delete(client: Any, store: ArtifactStore, job_id: str, expires: int) -> Del
             return DeleteAnswer.NOT_FOUND
     store.delete([*(each.decode() for each in inputs), *_artifacts(meta)])
     kept = (keys.result, keys.inputs, keys.deaths, keys.beside, keys.starts, keys.stream)
-    names = [keys.DEAD, keys.deleted(job_id), keys.RUNNING, keys.QUEUED]
+    names = [keys.DEAD, keys.deleted(job_id), keys.RUNNING, keys.JOBS]
     names += [each(job_id) for each in kept]
     went = client.eval(_DELETE, len(names), *names, job_id, expires, digest)
     return DeleteAnswer.DELETED if went else None

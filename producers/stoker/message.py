@@ -35,7 +35,7 @@ _BODY: Final = "<body>"
 _dumps: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
     """A job that is ready to be sent.
 

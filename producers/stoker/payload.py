@@ -17,7 +17,7 @@ from stoker_tasks.wire import CLAIM_FIELD, to_kwargs
 _BYTES_A_CHARACTER = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Packed:
     """A job's inputs, ready to travel.
 

@@ -119,15 +119,14 @@ def _counted(message: Message, bounds: Bounds) -> str:
 
 
 def _fill(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
-    envelopes = Envelopes(app, now)
+    envelopes, places = Envelopes(app, now), _Places(now)
     lists: dict[tuple[str, Priority], list[str]] = {}
     wishes: dict[str, str] = {}
     for message in messages:
         lists.setdefault((message.pool, message.priority), []).append(envelopes.text(message))
         if wanted := _wish_of(message):
             wishes[message.id] = wanted
-    pipe.zadd(keys.QUEUED, {message.id: now for message in messages})
-    pipe.hset(keys.PLACED, mapping={message.id: _place_of(message) for message in messages})
+    pipe.hset(keys.JOBS, mapping={message.id: places.line(message) for message in messages})
     if wishes:
         pipe.hset(keys.WISHES, mapping=wishes)
     for (pool, priority), texts in lists.items():
@@ -137,14 +136,14 @@ def _fill(pipe: Any, app: Any, messages: Sequence[Message], now: float) -> None:
 def _fill_unless(
     pipe: Any, app: Any, messages: Sequence[Message], now: float, bounds: Bounds
 ) -> None:
-    envelopes = Envelopes(app, now)
-    names = [keys.QUEUED, keys.PLACED, keys.WISHES]
+    envelopes, places = Envelopes(app, now), _Places(now)
+    names = [keys.JOBS, keys.WISHES]
     values: list[Any] = [now, WAITING_SECONDS]
     values += ["" if limit is None else limit for limit in (bounds.pool, bounds.tenant)]
     for message in messages:
         queue, tenant = _list_of(message.pool, message.priority), _counted(message, bounds)
         names += [queue, keys.idempotency(message.key) if message.key else queue]
-        values += [message.id, _place_of(message, tenant), _wish_of(message)]
+        values += [message.id, places.line(message, tenant), _wish_of(message)]
         values += [envelopes.text(message, tenant), message.fingerprint]
         values += [queue_name(message.pool), tenant]
     pipe.eval(SUBMIT, len(names), *names, *values)
@@ -154,10 +153,20 @@ def _list_of(pool: str, priority: Priority) -> str:
     return keys.queue(queue_name(pool), PRIORITIES[priority], keys.PRIORITY_STEPS)
 
 
-def _place_of(message: Message, tenant: str = "") -> str:
-    kwargs = message.kwargs
-    model, retention = kwargs.get("model"), kwargs.get("retention")
-    return Place(message.pool, message.task, model, tenant, retention).line()
+class _Places:
+    """The lines of jobs that are queued at one time: most are alike, and are written once."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._lines: dict[tuple[Any, ...], str] = {}
+
+    def line(self, message: Message, tenant: str = "") -> str:
+        model, retention = message.kwargs.get("model"), message.kwargs.get("retention")
+        place = (message.pool, message.task, model, tenant, retention)
+        line = self._lines.get(place)
+        if line is None:
+            line = self._lines[place] = Place(self._now, *place).line()
+        return line
 
 
 def _wish_of(message: Message) -> str:

@@ -18,30 +18,29 @@ from stoker_tasks.wire import STARTS_HEADER, SUBMITTED_HEADER, pool_name, task_n
 
 # Puts a message back as if it had never been sent: no result, no deaths, known as queued.
 # KEYS: kept messages, their times, their size, dead letters, the job's result, tombstone, deaths
-# and starts, queued, running, placed, wishes, the list, the stream of its text, the tombstone of a
-# deleted job: what a worker has kept of it since is not for use, the deaths beside it.
-# ARGV: ID, time, place, wish ('' for none), message, starts.
+# and starts, jobs, running, wishes, the list, the stream of its text, the tombstone of a deleted
+# job: what a worker has kept of it since is not for use, the deaths beside it.
+# ARGV: ID, place, wish ('' for none), message, starts.
 _RETRY: Final = (
     KEEP
     + f"""
 local id = ARGV[1]
-if redis.call('ZSCORE', KEYS[9], id) or redis.call('ZSCORE', KEYS[10], id) then
+if redis.call('HEXISTS', KEYS[9], id) == 1 or redis.call('ZSCORE', KEYS[10], id) then
   return 'not_finished'
 end
 if string.match(redis.call('GET', KEYS[5]) or '', '"status": "SUCCESS"') then return 'succeeded' end
-if redis.call('EXISTS', KEYS[15]) == 1 then return 'not_kept' end
+if redis.call('EXISTS', KEYS[14]) == 1 then return 'not_kept' end
 local size = redis.call('HSTRLEN', KEYS[1], id)
 if size > 0 then
   redis.call('HDEL', KEYS[1], id)
   redis.call('ZREM', KEYS[2], id)
   redis.call('DECRBY', KEYS[3], size)
 elseif redis.call('HDEL', KEYS[4], id) == 0 then return 'not_kept' end
-redis.call('DEL', KEYS[5], KEYS[6], KEYS[7], KEYS[14], KEYS[16])
-redis.call('SET', KEYS[8], ARGV[6], 'EX', {COUNT_SECONDS})
-redis.call('ZADD', KEYS[9], ARGV[2], id)
-redis.call('HSET', KEYS[11], id, ARGV[3])
-if ARGV[4] ~= '' then redis.call('HSET', KEYS[12], id, ARGV[4]) end
-redis.call('LPUSH', KEYS[13], ARGV[5])
+redis.call('DEL', KEYS[5], KEYS[6], KEYS[7], KEYS[13], KEYS[15])
+redis.call('SET', KEYS[8], ARGV[5], 'EX', {COUNT_SECONDS})
+redis.call('HSET', KEYS[9], id, ARGV[2])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[11], id, ARGV[3]) end
+redis.call('LPUSH', KEYS[12], ARGV[4])
 keep_key(id, {WAITING_SECONDS})
 return 'retrying'
 """
@@ -142,6 +141,7 @@ def send(pipe: Any, job_id: str, text: bytes, starts: int, now: float) -> Any:
     queue, priority = str(info["routing_key"]), int(message["properties"].get("priority") or 0)
     kwargs = kwargs_of(message)
     place = Place(
+        now,
         pool_name(queue),
         task_name(headers["task"]),
         kwargs.get("model"),
@@ -150,14 +150,14 @@ def send(pipe: Any, job_id: str, text: bytes, starts: int, now: float) -> Any:
     names = [
         *(keys.KEPT, keys.KEPT_UNTIL, keys.KEPT_BYTES, keys.DEAD, keys.result(job_id)),
         *(keys.canceled(job_id), keys.deaths(job_id), keys.starts(job_id)),
-        *(keys.QUEUED, keys.RUNNING, keys.PLACED, keys.WISHES),
+        *(keys.JOBS, keys.RUNNING, keys.WISHES),
         keys.queue(queue, priority, PRIORITY_STEPS),
         keys.stream(job_id),
         keys.deleted(job_id),
         keys.beside(job_id),
     ]
     wanted = wish(kwargs, headers) if kwargs.get("webhook") is not None else ""
-    values = [job_id, now, place.line(), wanted, json.dumps(message), starts]
+    values = [job_id, place.line(), wanted, json.dumps(message), starts]
     return pipe.eval(_RETRY, len(names), *names, *values)
 
 

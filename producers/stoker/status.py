@@ -84,14 +84,14 @@ class Seen:
 
 # All at one moment, lest a job that goes from one state to the next is found in none. By a script,
 # since a server without memory refuses every transaction, also one that only reads.
-# KEYS: the job's result, tombstones (canceled, deleted) and starts, running, queued, placed, held
+# KEYS: the job's result, tombstones (canceled, deleted) and starts, running, jobs, held
 # deliveries. ARGV: its ID.
 _LOOK: Final = """
 return {
   redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]),
   redis.call('EXISTS', KEYS[2]), redis.call('EXISTS', KEYS[3]), redis.call('GET', KEYS[4]),
-  redis.call('ZSCORE', KEYS[5], ARGV[1]), redis.call('ZSCORE', KEYS[6], ARGV[1]),
-  redis.call('HGET', KEYS[7], ARGV[1]), redis.call('ZREVRANGE', KEYS[8], 0, 0, 'WITHSCORES')
+  redis.call('ZSCORE', KEYS[5], ARGV[1]), redis.call('HGET', KEYS[6], ARGV[1]),
+  redis.call('ZREVRANGE', KEYS[7], 0, 0, 'WITHSCORES')
 }
 """
 
@@ -99,13 +99,13 @@ return {
 def question(job_id: str) -> tuple[Any, ...]:
     """Give the arguments of the EVAL that looks where a job stands."""
     own = (keys.result, keys.canceled, keys.deleted, keys.starts)
-    names = [*(each(job_id) for each in own), keys.RUNNING, keys.QUEUED, keys.PLACED, keys.HELD]
+    names = [*(each(job_id) for each in own), keys.RUNNING, keys.JOBS, keys.HELD]
     return _LOOK, len(names), *names, job_id
 
 
 def tell(job_id: str, answers: Sequence[Any]) -> Seen:
     """Read the answer to a job's `question`."""
-    stored, left_ms, canceled, deleted, starts, running, queued, place, beat = answers
+    stored, left_ms, canceled, deleted, starts, running, line, beat = answers
     if deleted:
         # A worker that meets the message of a canceled job says once more that it is canceled.
         return Seen(Status(id=job_id, state=State.GONE, terminal=True))
@@ -117,10 +117,11 @@ def tell(job_id: str, answers: Sequence[Any]) -> Seen:
             expires_at = datetime.now(UTC) + timedelta(milliseconds=left_ms)
             times = times.model_copy(update={"expires_at": expires_at})
         return Seen(Status(id=job_id, state=state, terminal=True, times=times))
-    if running is None and queued is None:
+    if running is None and line is None:
         gone = was_given(job_id)
         state = State.GONE if gone else State.UNKNOWN
         return Seen(Status(id=job_id, state=state, terminal=gone))
+    place = read_place(line) if line else None
     state, attempts = State.QUEUED, int(starts or 0)
     if running is not None:
         state, attempts = State.RUNNING, attempts + 1
@@ -129,16 +130,16 @@ def tell(job_id: str, answers: Sequence[Any]) -> Seen:
         state = State.CANCELING
     times = Times.model_validate(
         {
-            "queued_at": queued and float(queued),
+            "queued_at": place and place.queued_at,
             "started_at": running and float(running),
             "attempts": attempts,
         }
     )
     status = Status(id=job_id, state=state, terminal=False, times=times)
-    waits = state is State.QUEUED and place is not None
+    waits = state is State.QUEUED and place is not None and place.pool
     return Seen(
         status,
-        place=read_place(place) if waits else None,
+        place=place if waits else None,
         beat=None if running is None else Beat.read(beat),
     )
 

@@ -260,7 +260,7 @@ def test_without_a_server_and_after_the_end(tmp_path: Any, redis_url: str) -> No
         await client.close()
         with pytest.raises(RuntimeError, match="the client was closed"):
             await wait
-        assert not store.server.exists(keys.QUEUED)
+        assert not store.server.exists(keys.JOBS)
 
     with storing(redis_url) as store:
         run(test(store))

@@ -74,7 +74,7 @@ def test_producers_that_race_do_not_pass_a_bound(
 
     assert 98 <= len(taken) <= 100
     assert len(taken) == len(set(taken)) == length(server)
-    assert {each.decode() for each in server.zrange(keys.QUEUED, 0, -1)} == set(taken)
+    assert {each.decode() for each in server.hkeys(keys.JOBS)} == set(taken)
 
 
 def test_a_tenants_bound_holds_over_all_pools_and_for_nobody_else(redis_url: str) -> None:
@@ -108,7 +108,7 @@ def test_one_full_tenant_has_the_whole_transaction_refused(redis_url: str, serve
         "taken": [],
         "retry_after": 5,
     }
-    assert length(server) == server.zcard(keys.QUEUED) == server.hlen(keys.PLACED) == 1
+    assert length(server) == server.hlen(keys.JOBS) == 1
     assert not server.exists(keys.tenant("two"))
 
 
@@ -309,7 +309,7 @@ def test_each_end_of_a_job_frees_its_tenants_place(
         one.submit(text(tenant="t")).result(timeout=20)
         if end == "dead letter":
             assert one.discard(handle.id)
-        until(lambda: not server.exists(keys.tenant("t"), keys.QUEUED, keys.PLACED))
+        until(lambda: not server.exists(keys.tenant("t"), keys.JOBS))
 
 
 @pytest.mark.both_transports
@@ -347,7 +347,7 @@ def test_where_nothing_is_bounded_nothing_is_counted(
         server.config_resetstat()
         client.submit(text(tenant="t")).result(timeout=20)
         client.submit_many([text(tenant="t") for _ in range(600)])[-1].result(timeout=20)
-        until(lambda: not server.exists(keys.QUEUED))
+        until(lambda: not server.exists(keys.JOBS))
 
         called = {name.removeprefix("cmdstat_") for name in server.info("commandstats")}
         assert "lpush" in called

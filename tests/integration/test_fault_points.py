@@ -147,7 +147,7 @@ def _left_is_done(
         courier(redis_url, folder, webhook_secret=SECRET),
     ):
         lists = [keys.queue(queue, 3, keys.PRIORITY_STEPS) for queue in queues.split(",")]
-        until(lambda: not server.exists(keys.HELD_MESSAGES, keys.RUNNING, keys.QUEUED, *lists), 40)
+        until(lambda: not server.exists(keys.HELD_MESSAGES, keys.RUNNING, keys.JOBS, *lists), 40)
         until(lambda: not server.zcard(keys.PENDING))
 
     for case, job in jobs.items():
@@ -170,7 +170,7 @@ def _left_is_done(
     for posted in here.got:
         body = verify(posted.body, posted.headers, SECRET)
         assert body["data"]["id"] in jobs.values()
-    assert server.zcard(keys.QUEUED) == server.hlen(keys.WISHES) == 0
+    assert server.hlen(keys.JOBS) == server.hlen(keys.WISHES) == 0
 
 
 def completed(server: Any, job: str) -> dict[str, str]:

@@ -92,7 +92,7 @@ def test_submitting_is_refused_with_a_time_to_try_again(
                 )
                 assert details["taken"] == []
             refused(lambda: asyncio.run(submit()), errors.QueueFull, url)
-        assert not server.exists(keys.QUEUED, "stoker", keys.PLACED)
+        assert not server.exists(keys.JOBS, "stoker")
 
         assert client.submit(JOB, allow_unserved=True).status().state is State.QUEUED
 

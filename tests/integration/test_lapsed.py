@@ -74,7 +74,7 @@ def test_jobs_of_the_only_worker_are_queued_once_its_leases_are_over(
 
         with worker(redis_url, tmp_path, lease=LEASE, name="w2"):
             results = dict(client.as_completed(handles, timeout=60))
-            until(lambda: not server.exists(keys.HELD_MESSAGES, keys.RUNNING, keys.QUEUED))
+            until(lambda: not server.exists(keys.HELD_MESSAGES, keys.RUNNING, keys.JOBS))
         for each in (one, two):
             assert isinstance(results[each], Success)
             assert results[each].times.attempts == 2

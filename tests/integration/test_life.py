@@ -114,10 +114,10 @@ def test_a_canceled_job_whose_worker_died_is_not_queued_again(
     job = new_id()
     with redis.Redis.from_url(module_redis) as server:
         # As a killed worker leaves it once its message is back: marked as running no more.
-        server.zadd(keys.QUEUED, {job: 1})
+        server.hset(keys.JOBS, job, "[1]")
         server.set(keys.canceled(job), "1")
         status = client.status(job)
-        server.zrem(keys.QUEUED, job)
+        server.hdel(keys.JOBS, job)
 
     assert (status.state, status.terminal) == (State.CANCELING, False)
     assert status.waiting_for is None

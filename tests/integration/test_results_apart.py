@@ -108,7 +108,7 @@ def test_whoever_waits_finds_a_result_and_status_tells_of_it(two: Two) -> None:
         assert app.AsyncResult(handles[0].id).get(timeout=SECONDS)["output"]
         sent = app.send_task(CLASSIFY, kwargs={"inputs": "stock"}, queue="stoker")
         assert sent.get(timeout=SECONDS)["task"] == "text-classification"
-    until(lambda: two.broker.zcard(keys.QUEUED) == two.broker.hlen(keys.PLACED) == 0)
+    until(lambda: not two.broker.exists(keys.JOBS))
 
 
 def test_chains_and_chords_pass_their_results_on(two: Two) -> None:
@@ -182,7 +182,7 @@ def test_who_has_waited_for_a_failure_may_repeat_its_job_at_once(two: Two) -> No
     handle = two.client.submit(TextClassification(inputs="x"), **NOBODY)
     # As between a worker's two steps: its end is stored, and it is known as running.
     failure = {"status": "FAILURE", "result": {"exc_type": "Internal", "exc_message": ["no", {}]}}
-    two.broker.zrem(keys.QUEUED, handle.id)
+    two.broker.hdel(keys.JOBS, handle.id)
     two.broker.zadd(keys.RUNNING, {handle.id: 1})
     waiting = keys.queue("stoker.nobody", 3, keys.PRIORITY_STEPS)
     two.broker.hset(keys.DEAD, handle.id, two.broker.lpop(waiting))

@@ -71,7 +71,7 @@ def test_the_guilty_job_is_given_up_and_its_neighbours_succeed(
     [one] = module_client.workers()
     assert one.worker == running.name
     assert f"the stage {stage} died" in one.ailing
-    until(lambda: not server.exists("unacked", keys.RUNNING, keys.QUEUED))
+    until(lambda: not server.exists("unacked", keys.RUNNING, keys.JOBS))
     assert running.process.poll() is None
     # Nobody's words are in the log.
     assert "good 1" not in running.lines()

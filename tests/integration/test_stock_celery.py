@@ -60,7 +60,7 @@ def nothing_is_left_behind(module_redis: str) -> Iterator[None]:
     """Whatever becomes of a job: in the end no worker holds it, and no list calls it queued."""
     yield
     with redis.Redis.from_url(module_redis) as server:
-        until(lambda: not server.exists("unacked", keys.QUEUED, keys.RUNNING, keys.PLACED))
+        until(lambda: not server.exists("unacked", keys.JOBS, keys.RUNNING))
 
 
 def hold(stock: Producer, client: Client, seconds: float) -> str:

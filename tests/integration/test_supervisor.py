@@ -167,7 +167,7 @@ def test_a_job_that_kills_before_it_runs_is_given_up_and_its_neighbours_succeed(
         both = (supervised, other)
         until(lambda: sum(each.lines().count("it is started again") for each in both) == 5)
         assert server.hkeys(keys.DEAD) == [handles[1].id.encode()]
-        until(lambda: not server.exists("unacked", keys.RUNNING, keys.QUEUED))
+        until(lambda: not server.exists("unacked", keys.RUNNING, keys.JOBS))
         assert not server.exists(*(keys.deaths(each.id) for each in handles[2:]))
         # One of them may just be starting its worker again.
         for each in both:

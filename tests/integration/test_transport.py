@@ -56,7 +56,7 @@ def test_both_transports_run_a_backlog_and_leave_nothing_behind(
     ]
     until(lambda: not server.hlen("unacked"))
     assert server.zcard("unacked_index") == server.llen("stoker\x06\x163") == 0
-    for key in (keys.QUEUED, keys.RUNNING, keys.PLACED):
+    for key in (keys.JOBS, keys.RUNNING):
         assert not server.exists(key)
 
 
@@ -68,7 +68,7 @@ def test_taking_storing_and_acknowledging_cost_few_commands(
     handles = client.submit_many([text("word") for _ in range(1000)])
     server.config_resetstat()
 
-    until(lambda: not server.zcard(keys.QUEUED))
+    until(lambda: not server.hlen(keys.JOBS))
 
     calls = {
         name.removeprefix("cmdstat_"): stat["calls"]
@@ -190,7 +190,7 @@ def test_what_the_server_refuses_to_store_ends_no_worker_and_is_stored_when_it_m
         assert isinstance(failed, Failure)
         assert failed.error == "unknown_task"
         assert isinstance(handle.wait(timeout=60), Success)
-        until(lambda: not server.exists("unacked", keys.QUEUED, keys.RUNNING, keys.PLACED))
+        until(lambda: not server.exists("unacked", keys.JOBS, keys.RUNNING))
 
 
 @pytest.mark.own_transport("what is given back keeps its place, unmarked")

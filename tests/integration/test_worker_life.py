@@ -195,5 +195,5 @@ def test_a_restarted_server_costs_no_job(tmp_path: Path) -> None:
             results = dict(client.as_completed(handles, timeout=60))
 
             assert all(isinstance(result, Success) for result in results.values())
-            until(lambda: not server.exists("unacked", keys.QUEUED, keys.RUNNING))
+            until(lambda: not server.exists("unacked", keys.JOBS, keys.RUNNING))
             assert running.terminate() == 0

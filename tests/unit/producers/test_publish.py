@@ -125,13 +125,13 @@ def test_jobs_are_known_as_queued_from_the_moment_they_are_there(app: Celery, se
         for n in range(1201)
     ]
 
-    publish(app, server, messages, time.time(), Bounds())
+    publish(app, server, messages, 12.5, Bounds())
 
     key = keys.queue("stoker", PRIORITIES["normal"], PRIORITY_STEPS)
     sent = [json.loads(each)["headers"]["id"] for each in server.lrange(key, 0, -1)]
     assert sent == [message.id for message in reversed(messages)]
-    assert {each.decode() for each in server.zrange(keys.QUEUED, 0, -1)} == set(sent)
-    assert json.loads(server.hget(keys.PLACED, "job-7")) == ["default", "fill-mask", "org/name"]
+    assert {each.decode() for each in server.hkeys(keys.JOBS)} == set(sent)
+    assert json.loads(server.hget(keys.JOBS, "job-7")) == [12.5, "default", "fill-mask", "org/name"]
 
 
 def test_a_message_shows_nothing_of_its_job(app: Celery, server: Any) -> None:

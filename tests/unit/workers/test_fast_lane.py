@@ -117,7 +117,7 @@ class Broker:
     def left(self) -> tuple[Any, ...]:
         """What Celery and the server still know of jobs."""
         known = (state.requests, state.reserved_requests, state.active_requests)
-        names = ("unacked", "unacked_index", keys.QUEUED, keys.RUNNING, keys.PLACED)
+        names = ("unacked", "unacked_index", keys.JOBS, keys.RUNNING)
         return (*map(len, known), self.server.exists(*names))
 
 

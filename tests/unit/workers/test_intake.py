@@ -64,7 +64,7 @@ def test_a_job_that_ends_before_its_registration_is_not_left_as_queued(server: A
     for call in calls:
         call()
 
-    assert server.zrange(keys.QUEUED, 0, -1) == ["slow"]
+    assert server.hkeys(keys.JOBS) == ["slow"]
 
 
 @pytest.mark.parametrize("submitted", [inf, -inf, nan, "1", None])

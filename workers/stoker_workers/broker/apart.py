@@ -90,7 +90,7 @@ class ApartBackend(CollectingBackend):
         run_or_when_full(
             self._conclude,
             self._conclude_when_full,
-            keys=[keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table],
+            keys=[keys.JOBS, keys.RUNNING, deliveries.index, deliveries.table],
             args=[len(results), *jobs, *numbered(events)],
         )
 

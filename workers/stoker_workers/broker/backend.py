@@ -260,7 +260,7 @@ class CollectingBackend(LinkingBackend):
 
     def _store_all(self, results: list[Stored], deliveries: Deliveries) -> None:
         told = numbered([each.event for each in results])
-        names = (keys.QUEUED, keys.RUNNING, keys.PLACED, deliveries.index, deliveries.table)
+        names = (keys.JOBS, keys.RUNNING, deliveries.index, deliveries.table)
         late = self._run_store(
             keys=[*names, *(each.key for each in results)],
             args=[

@@ -4,6 +4,7 @@ Celery's own strategy has parsed the message, honoured revokes, expiry, countdow
 and sent the events. What it would give to its pool comes here, if it is a job.
 """
 
+import json
 from collections.abc import Callable
 from math import isfinite
 from typing import Any, Final
@@ -23,12 +24,12 @@ Refuse = Callable[[Delivery, StokerError], None]
 
 # Lets jobs be known as queued. It begins with a write of nothing, so as not to be refused by a
 # server without memory: the messages were there before.
-# KEYS: queued, wishes. ARGV: for each job its time of arrival, its ID and who is to be told of it
-# ('' for nobody).
+# KEYS: jobs, wishes. ARGV: for each job its line, its ID and who is to be told of
+# it ('' for nobody).
 _REGISTER: Final = """
-redis.call('ZREM', KEYS[1], '')
+redis.call('HDEL', KEYS[1], '')
 for at = 1, #ARGV, 3 do
-  redis.call('ZADD', KEYS[1], 'NX', ARGV[at], ARGV[at + 1])
+  redis.call('HSETNX', KEYS[1], ARGV[at + 1], ARGV[at])
   if ARGV[at + 2] ~= '' then redis.call('HSET', KEYS[2], ARGV[at + 1], ARGV[at + 2]) end
 end
 """
@@ -117,11 +118,11 @@ class Intake:
     def _register_all(self) -> None:
         foreign, self._foreign = self._foreign, {}
         self._register_queued(
-            keys=[keys.QUEUED, keys.WISHES],
+            keys=[keys.JOBS, keys.WISHES],
             args=[
                 arg
                 for job_id, (_, submitted, wanted) in foreign.items()
-                for arg in (submitted, job_id, wanted)
+                for arg in (json.dumps([submitted]), job_id, wanted)
             ],
         )
         # A job may have ended before its registration. Looked for after it: whatever ends later
@@ -129,7 +130,7 @@ class Intake:
         ended = [job_id for job_id, (request, _, _) in foreign.items() if request.ended]
         if ended:
             with self._client.pipeline(transaction=False) as pipe:
-                pipe.zrem(keys.QUEUED, *ended)
+                pipe.hdel(keys.JOBS, *ended)
                 pipe.hdel(keys.WISHES, *ended)
                 pipe.execute()
 

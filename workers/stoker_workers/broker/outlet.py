@@ -270,8 +270,7 @@ class CeleryOutlet:
         with self._client.pipeline(transaction=False) as pipe:
             pipe.zrem(keys.RUNNING, *ids)
             if queued:
-                pipe.zrem(keys.QUEUED, *ids)
-                pipe.hdel(keys.PLACED, *ids)
+                pipe.hdel(keys.JOBS, *ids)
                 pipe.hdel(keys.WISHES, *ids)
                 for delivery in deliveries:
                     if tenant := delivery.handle.request_dict.get(COUNTED_HEADER):

@@ -12,13 +12,12 @@ from stoker_tasks.event import Event
 # Acknowledges what was held, and forgets jobs that have ended.
 _END: Final = """
 if #held > 0 then
-  redis.call('ZREM', KEYS[4], unpack(held))
-  redis.call('HDEL', KEYS[5], unpack(held))
+  redis.call('ZREM', KEYS[3], unpack(held))
+  redis.call('HDEL', KEYS[4], unpack(held))
 end
 if #ids > 0 then
-  redis.call('ZREM', KEYS[1], unpack(ids))
+  redis.call('HDEL', KEYS[1], unpack(ids))
   redis.call('ZREM', KEYS[2], unpack(ids))
-  redis.call('HDEL', KEYS[3], unpack(ids))
 end
 for id, set in pairs(counted) do redis.call('SREM', set, id) end
 if #told > 0 then
@@ -32,7 +31,7 @@ return late
 # in one step. A delivery that is held no longer is another worker's by now: nothing of it is
 # stored. A final state is never replaced, so repeating the call does nothing. SET NX spares the
 # reading in the usual case that there is no state yet.
-# KEYS: queued, running, placed, index and hash of held deliveries, then each job's result key.
+# KEYS: jobs, running, index and hash of held deliveries, then each job's result key.
 # ARGV: for each job its value, seconds to keep it, its delivery's tag ('' for a stock one), and the
 # tenant among whose jobs it counts ('' if nobody counts); then for each job with a webhook its
 # number, and the event.
@@ -43,16 +42,16 @@ STORE: Final = (
     + """
 local tags, scores, held, ids, late = {}, {}, {}, {}, 0
 local events, told, counted = {}, {}, {}
-local jobs = #KEYS - 5
+local jobs = #KEYS - 4
 for at = 4 * jobs + 1, #ARGV, FIELDS + 1 do events[tonumber(ARGV[at])] = at + 1 end
-for i = 6, #KEYS do
-  local tag = ARGV[(i - 6) * 4 + 3]
+for i = 5, #KEYS do
+  local tag = ARGV[(i - 5) * 4 + 3]
   if tag ~= '' then tags[#tags + 1] = tag end
 end
-if #tags > 0 then scores = redis.call('ZMSCORE', KEYS[4], unpack(tags)) end
+if #tags > 0 then scores = redis.call('ZMSCORE', KEYS[3], unpack(tags)) end
 local t = 0
-for i = 6, #KEYS do
-  local at = (i - 6) * 4
+for i = 5, #KEYS do
+  local at = (i - 5) * 4
   local value, expires, tag = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
   local ours = true
   if tag ~= '' then
@@ -75,7 +74,7 @@ for i = 6, #KEYS do
     end
     if put then
       redis.call('PUBLISH', KEYS[i], value)
-      if events[i - 5] then emit(events[i - 5]); told[#told + 1] = id end
+      if events[i - 4] then emit(events[i - 4]); told[#told + 1] = id end
     end
     ids[#ids + 1] = id
     if ARGV[at + 4] ~= '' then counted[id] = TENANT .. ARGV[at + 4] end
@@ -109,7 +108,7 @@ return stands
 # And then, on the broker's server: puts the events that tell of these results into the outbox and
 # acknowledges their deliveries, in one step, for those that are still held. An event that was told
 # is not told again, so repeating the call does nothing.
-# KEYS: queued, running, placed, index and hash of held deliveries.
+# KEYS: jobs, running, index and hash of held deliveries.
 # ARGV: how many jobs; for each its ID, its delivery's tag ('' for a stock one), and the tenant
 # among whose jobs it counts ('' if nobody counts); then for each job with a webhook its number, and
 # the event.
@@ -124,7 +123,7 @@ local jobs = tonumber(ARGV[1])
 for at = 3 * jobs + 2, #ARGV, FIELDS + 1 do events[tonumber(ARGV[at])] = at + 1 end
 for i = 1, jobs do
   local id, tag, tenant = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
-  if tag ~= '' and not redis.call('ZSCORE', KEYS[4], tag) then late = late + 1
+  if tag ~= '' and not redis.call('ZSCORE', KEYS[3], tag) then late = late + 1
   else
     if tag ~= '' then held[#held + 1] = tag end
     if events[i] then emit(events[i]); told[#told + 1] = id end
@@ -144,10 +143,10 @@ STORE_WHEN_FULL: Final = (
 do
   local freed, added = 0, 0
   for i = 1, #ARGV do added = added + #ARGV[i] end
-  for i = 6, #KEYS do
-    freed = freed + redis.call('HSTRLEN', KEYS[5], ARGV[(i - 6) * 4 + 3])
+  for i = 5, #KEYS do
+    freed = freed + redis.call('HSTRLEN', KEYS[4], ARGV[(i - 5) * 4 + 3])
   end
-  if added < freed then redis.call('ZREM', KEYS[1], '') end
+  if added < freed then redis.call('HDEL', KEYS[1], '') end
 end
 """
     + STORE
@@ -159,8 +158,8 @@ CONCLUDE_WHEN_FULL: Final = (
 do
   local freed, added, jobs = 0, 0, tonumber(ARGV[1])
   for i = 3 * jobs + 2, #ARGV do added = added + #ARGV[i] end
-  for i = 1, jobs do freed = freed + redis.call('HSTRLEN', KEYS[5], ARGV[3 * i]) end
-  if added < freed then redis.call('ZREM', KEYS[1], '') end
+  for i = 1, jobs do freed = freed + redis.call('HSTRLEN', KEYS[4], ARGV[3 * i]) end
+  if added < freed then redis.call('HDEL', KEYS[1], '') end
 end
 """
     + CONCLUDE
