@@ -66,7 +66,7 @@ class _NoopModels:
     def key_of(self, job: Job) -> ModelKey:
         return ModelKey(job.task, job.model or "noop", job.revision)
 
-    def get(self, key: ModelKey) -> "Future[WarmModel]":
+    def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
         if key.model not in self._models:
             future: Future[WarmModel] = Future()
             future.set_result(NoopModel(key.model))

@@ -171,7 +171,7 @@ class FakeModels:
     def key_of(self, job: Job) -> ModelKey:
         return ModelKey(job.task, job.model or "fake", job.revision)
 
-    def get(self, key: ModelKey) -> "Future[WarmModel]":
+    def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
         future: Future[WarmModel] = Future()
         future.set_result(self.model)
         return future

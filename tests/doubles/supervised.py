@@ -1,4 +1,4 @@
-"""A supervised worker that serves `FakeModel`: `python -m tests.doubles.supervised NODE`."""
+"""A supervised worker of any app: `python -m tests.doubles.supervised APP NODE`."""
 
 import sys
 
@@ -9,6 +9,6 @@ from stoker_workers.supervisor import Supervisor
 if __name__ == "__main__":
     settings = load_settings()
     set_up(settings)
-    worker = ["-m", "celery", "-A", "tests.doubles.worker_app", "worker", "-Q", "stoker"]
-    command = [sys.executable, *worker, "-n", sys.argv[1], "-l", "info"]
+    worker = ["-m", "celery", "-A", sys.argv[1], "worker", "-Q", "stoker"]
+    command = [sys.executable, *worker, "-n", sys.argv[2], "-l", "info"]
     sys.exit(Supervisor(settings, command).run())

@@ -16,8 +16,12 @@ from stoker import Client, Failure, State, Success, TextClassification
 from stoker_config import keys
 from stoker_config.settings import Settings
 from stoker_workers.supervisor import Supervisor
+from tests.support.own_code import KILL, with_own_code
 from tests.support.until import until
-from tests.support.worker import Worker, environment, worker
+from tests.support.worker import Worker, environment, model_worker, worker
+from tests.tiny.fixture import TinyModel, tiny
+
+__all__ = ["tiny"]
 
 pytestmark = pytest.mark.both_transports
 
@@ -175,6 +179,38 @@ def test_a_job_that_kills_before_it_runs_is_given_up_and_its_neighbours_succeed(
 
     assert client.requeue(handles[1].id)
     assert not server.exists(keys.deaths(handles[1].id), keys.beside(handles[1].id))
+
+
+@pytest.mark.own_transport("a supervisor gives a dead worker's jobs back at once")
+def test_a_model_whose_loading_kills_fails_its_own_jobs_and_no_others(
+    client: Client,
+    redis_url: str,
+    server: Any,
+    tiny: TinyModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    good = tiny("bert_classifier")
+    deadly = with_own_code(good, tmp_path / "deadly", KILL)
+    listing = tmp_path / "models.toml"
+    entry = ["[models.deadly]", f'model = "{deadly}"', "loading.trust_remote_code = true"]
+    listing.write_text("\n".join(entry))
+    options = {"supervised": True, "lease": 3600, "batch_tokens": 1024, "models_file": listing}
+    with model_worker(redis_url, tmp_path, {"text-classification": good}, **options) as running:
+        jobs = [TextClassification(inputs="a fox", model="deadly"), *map(text, "abcdefgh")]
+        guilty, *innocent = client.submit_many(jobs)
+        results = dict(client.as_completed([guilty, *innocent], timeout=120))
+        again = client.submit(jobs[0]).wait(60)
+
+        for failure in (results[guilty], again):
+            assert isinstance(failure, Failure)
+            assert (failure.error, failure.details) == ("model_load_failed", {"signal": 9})
+        assert all(isinstance(results[each], Success) for each in innocent)
+        assert running.lines().count("it is started again") == 2
+        assert client.dead_letters() == []
+        until(lambda: not server.exists("unacked", keys.RUNNING, keys.JOBS))
+        assert running.terminate() == 0
 
 
 @pytest.mark.own_transport("a supervisor gives a dead worker's jobs back at once")

@@ -111,7 +111,7 @@ def launched(
         folder: Where its log goes.
         app: The module of its Celery app; by default the one that serves `FakeModel`.
         queues: What it reads.
-        supervised: Have a supervisor start the fake one; `process` is the supervisor then.
+        supervised: Have a supervisor start it, to read `stoker`; `process` is the supervisor then.
         name: Its node name, before the host's.
         **settings: Stoker's settings.
     """
@@ -119,7 +119,7 @@ def launched(
     node = f"{name}@test"
     command = ["-m", "celery", "-A", app, "worker", "-Q", queues, "-n", node, "-l", "info"]
     if supervised:
-        command = ["-m", "tests.doubles.supervised", node]
+        command = ["-m", "tests.doubles.supervised", app, node]
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, *command],

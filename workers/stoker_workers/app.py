@@ -109,6 +109,7 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
     from stoker_workers.models.device import find_device
     from stoker_workers.models.extensions import extended
     from stoker_workers.models.resolve import with_tasks
+    from stoker_workers.models.trial import load_on_trial
     from stoker_workers.outside.buckets import S3Buckets
     from stoker_workers.outside.connection import Outside
     from stoker_workers.outside.files import Files
@@ -131,6 +132,8 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
 
     def load_and_probe(key: ModelKey, progress: Progress) -> Course:
         entry = listed.get(key.listed) or ModelEntry(model=key.model)
+        if progress.wary:
+            yield from load_on_trial(key, device, entry, progress)
         model = yield from load_in_steps(key, device, entry, progress, settings.cache_dir)
         # Only a model that is there from the start finds the device idle.
         if key in served.preload and not settings.batch_tokens:

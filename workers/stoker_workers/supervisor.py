@@ -4,11 +4,9 @@ A fault of CUDA is final for a process, and the kernel's out-of-memory killer as
 process that owns the device is expendable, and this one, which loads no models, is not.
 """
 
-import ctypes
 import logging
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +21,7 @@ from stoker_config.settings import Settings, child_environment
 from stoker_workers.broker.leases import give_back_of
 from stoker_workers.broker.ledger import Ledger
 from stoker_workers.exits import CONFIG, USAGE
+from stoker_workers.orphans import die_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +32,6 @@ _LONGEST_PAUSE: Final = 60.0
 _WELL: Final = 60.0
 # Seconds between attempts to give back what could not be given back at once.
 _AGAIN: Final = 1.0
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class Pauses:
@@ -94,7 +92,8 @@ class Supervisor:
             env=child_environment(worker_id=worker_id),
             # A Ctrl-C in the terminal is for this process alone, which passes one signal on.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            # Else nobody would give its jobs back when it dies in its turn.
+            preexec_fn=die_with_parent,
         )
         if self._stop.is_set():  # told while it was being started
             self._child.terminate()
@@ -150,9 +149,3 @@ class Supervisor:
         self._stop.set()
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM)
-
-
-def _die_with_parent() -> None:
-    # Else nobody would give its jobs back when it dies in its turn.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

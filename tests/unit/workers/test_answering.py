@@ -170,7 +170,11 @@ def test_a_page_that_tesseract_reads_holds_up_no_other(
     there: Future[WarmModel] = Future()
     there.set_result(model)
     told = Told()
-    flow = Flow(ServedModels(lambda _: there), payloads(), told, lambda _: Budget(tokens=1024))
+
+    def get(key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
+        return there
+
+    flow = Flow(ServedModels(get), payloads(), told, lambda _: Budget(tokens=1024))
     flow.start()
     for name, shown in (("page", {"image": page}), ("words", {"word_boxes": words})):
         made = delivery(name, "stoker.document_question_answering")

@@ -23,6 +23,7 @@ from stoker_workers.models.extensions import extended
 from stoker_workers.models.weights import expected_memory, taken_memory
 from tests.doubles.model import FakeModel
 from tests.parity.batched import differences, pipeline_alone, run_batched
+from tests.support.own_code import with_own_code
 from tests.tiny import gguf_file
 from tests.tiny.fixture import TinyModel
 
@@ -242,34 +243,12 @@ def test_a_model_larger_than_its_limit_is_not_loaded(folder: Path) -> None:
 
 # -- code ------------------------------------------------------------------------------------
 
-CODE = """
-from transformers import BertConfig, BertForSequenceClassification
-
-
-class AbacusConfig(BertConfig):
-    model_type = "abacus"
-
-
-class AbacusModel(BertForSequenceClassification):
-    config_class = AbacusConfig
-"""
-
 
 def test_code_of_a_model_is_run_where_an_operator_allows_it(
-    folder: Path, tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path))
-    (folder / "abacus.py").write_text(CODE)
-    file = folder / "config.json"
-    own = {
-        "model_type": "abacus",
-        "architectures": ["AbacusModel"],
-        "auto_map": {
-            "AutoConfig": "abacus.AbacusConfig",
-            "AutoModelForSequenceClassification": "abacus.AbacusModel",
-        },
-    }
-    file.write_text(json.dumps({**json.loads(file.read_text()), **own}))
+    folder = with_own_code(tiny("bert_classifier"), tmp_path / "abacus")
 
     with pytest.raises(ModelLoadFailed, match=r"loading\.trust_remote_code"):
         load_as(CLASSIFY, folder)

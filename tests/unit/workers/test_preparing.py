@@ -34,7 +34,7 @@ def test_jobs_wait_for_their_model_and_others_pass_them() -> None:
         def key_of(self, job: Job) -> ModelKey:
             return ModelKey(job.task, job.model or "fake", job.revision)
 
-        def get(self, key: ModelKey) -> "Future[WarmModel]":
+        def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
             return self.loading if key.task == "fill-mask" else super().get(key)
 
     told, models = Told(), Slow()
@@ -51,7 +51,7 @@ def test_jobs_wait_for_their_model_and_others_pass_them() -> None:
 
 def test_a_model_that_cannot_be_loaded_fails_its_jobs_only() -> None:
     class Broken(FakeModels):
-        def get(self, key: ModelKey) -> "Future[WarmModel]":
+        def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
             if key.task != "fill-mask":
                 return super().get(key)
             failed: Future[WarmModel] = Future()
@@ -107,7 +107,7 @@ def test_a_job_that_waits_for_its_file_lets_others_pass() -> None:
 
 def test_a_model_that_goes_while_files_are_fetched_still_serves_who_holds_it() -> None:
     class Vanishing(FakeModels):
-        def get(self, key: ModelKey) -> "Future[WarmModel]":
+        def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
             if fetched:
                 failed: Future[WarmModel] = Future()
                 failed.set_exception(ModelLoadFailed("it was there a moment ago"))

@@ -37,7 +37,7 @@ def job(**fields: Any) -> Job:
 
 
 def serve(**settings: Any) -> ServedModels:
-    def get(key: ModelKey) -> "Future[Any]":
+    def get(key: ModelKey, *, wary: bool = False) -> "Future[Any]":
         raise AssertionError("nothing is loaded here")
 
     return ServedModels(get, **{"listed": FILES, **settings})

@@ -113,7 +113,7 @@ class Lending(FakeModels):
 
     entry: Entry = field(default_factory=lambda: Entry(model=FakeModel()))
 
-    def get(self, key: ModelKey) -> "Future[WarmModel]":
+    def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
         future: Future[WarmModel] = Future()
         future.set_result(self.entry.lend(lambda: None))
         return future

@@ -10,6 +10,7 @@ import pytest
 
 from stoker_config.serving import ModelState
 from stoker_tasks.errors import Internal, ModelLoadFailed, UnknownModel
+from stoker_workers.engine import shelf
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.progress import Course, Progress
 from stoker_workers.engine.warm import WarmModels
@@ -49,6 +50,7 @@ class Loader:
 
     def __init__(self) -> None:
         self.loads: list[str] = []
+        self.wary: list[tuple[str, bool]] = []
         self.fail: dict[str, BaseException] = {}
         self.sizes: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
@@ -62,6 +64,7 @@ class Loader:
         return condition()
 
     def __call__(self, wanted: ModelKey, progress: Progress) -> Course:
+        self.wary.append((wanted.model, progress.wary))
         if wanted.model in self.sizes:
             yield self.sizes[wanted.model]
             progress.took(self.sizes[wanted.model])
@@ -194,6 +197,51 @@ def test_each_failure_in_a_row_doubles_the_pause(loader: Loader, clock: Clock) -
         clock.now += 1
     del loader.fail["a"]
     assert models.get(key("a")).result(10).name == "a"
+
+
+def test_a_load_that_may_kill_is_told_so_until_one_has_not(loader: Loader, clock: Clock) -> None:
+    models = WarmModels(loader, 1, retry_after=10, clock=clock)
+    loader.fail = {"a": ModelLoadFailed("it kills"), "b": UnknownModel("no b")}
+    models.get(key("a"), wary=True).exception(10)
+    clock.now += 60
+    # Then it is forgotten that the first one has failed.
+    models.get(key("b")).exception(10)
+    assert [state.model for state in models.states()] == ["b"]
+
+    models.get(key("a")).exception(10)
+    clock.now += 60
+    loader.fail.clear()
+    take(models, "a")
+    models.evict(lambda _: True)
+    until(lambda: not names(models))
+    take(models, "a")
+
+    seen = [("a", True), ("b", False), ("a", True), ("a", True), ("a", False)]
+    assert loader.wary == seen
+
+
+def test_a_load_that_is_at_work_is_joined_and_one_that_waits_becomes_wary(loader: Loader) -> None:
+    models = WarmModels(loader, 2)
+    loader.go.clear()
+    for wary in (False, True):
+        futures = [models.get(key(name), wary=wary) for name in "ab"]
+        until(lambda: loader.loads == ["a"])
+    loader.go.set()
+    assert [future.result(10).name for future in futures] == ["a", "b"]
+    assert loader.wary == [("a", False), ("b", True)]
+
+
+def test_of_too_many_models_that_may_kill_the_oldest_is_forgotten(
+    loader: Loader, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "_SUSPECTS", 2)
+    models = WarmModels(loader, 2, retry_after=10, clock=clock)
+    loader.fail = {name: ModelLoadFailed("it kills") for name in "abc"}
+    for wary in (True, False):
+        for name in "abc":
+            models.get(key(name), wary=wary).exception(10)
+        clock.now += 60
+    assert loader.wary[3:] == [("a", False), ("b", True), ("c", True)]
 
 
 @pytest.mark.parametrize("fault", [KeyError("secret"), SystemExit("secret")])

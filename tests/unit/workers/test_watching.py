@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from stoker_tasks.errors import InvalidInput
+from stoker_tasks.errors import InvalidInput, ModelLoadFailed
 from stoker_tasks.job import Job
 from stoker_tasks.result import Success
 from stoker_workers.engine import shelf
@@ -112,7 +112,7 @@ def test_a_suspect_is_not_begun_while_another_model_is_loaded() -> None:
     class Slow(FakeModels):
         loading: "Future[WarmModel]" = Future()
 
-        def get(self, key: ModelKey) -> "Future[WarmModel]":
+        def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
             return self.loading if key.task == "fill-mask" else super().get(key)
 
     told, models = Told(), Slow()
@@ -131,7 +131,7 @@ def test_a_suspect_is_not_begun_while_another_model_is_loaded() -> None:
 
 def test_a_suspect_does_not_wait_for_ever_beside_a_load_that_kills() -> None:
     class Endless(FakeModels):
-        def get(self, key: ModelKey) -> "Future[WarmModel]":
+        def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
             return Future() if key.task == "fill-mask" else super().get(key)
 
     told = Told()
@@ -173,6 +173,33 @@ def test_a_suspect_that_waits_for_loads_keeps_no_model_from_leaving(
     assert flow.stop(10)
 
     assert told.cleared == ["suspect"]
+
+
+def test_a_cold_model_that_a_suspect_wants_is_loaded_warily() -> None:
+    wary: dict[str, bool] = {}
+
+    def load(key: ModelKey, progress: Progress) -> Course:
+        wary[key.model] = progress.wary
+        yield 1
+        if key.model == "deadly":
+            raise ModelLoadFailed("it kills")
+        return FakeModel(key.model)
+
+    told = Told()
+    told.beside = {"suspect": 2, "innocent": 1}
+    models = ServedModels(WarmModels(load, 9).get)
+    flow = Flow(models, payloads(), told, lambda _: Budget(tokens=1024))
+    flow.start()
+    flow.accept(of_model("deadly", "suspect"))
+    flow.accept(replace(suspect("innocent"), kwargs={"inputs": "innocent", "model": "old"}))
+    flow.accept(of_model("new", "other"))
+    until(lambda: len(told.outcomes) == 3)
+    assert flow.stop(10)
+
+    assert wary == {"deadly": True, "old": False, "new": False}
+    assert isinstance(told.outcomes.pop("suspect"), ModelLoadFailed)
+    assert all(isinstance(each, Success) for each in told.outcomes.values())
+    assert not told.blamed
 
 
 def of_model(model: str, words: str) -> Delivery:

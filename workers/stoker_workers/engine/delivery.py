@@ -154,8 +154,8 @@ class Work:
         key: What its model is loaded by.
         clocks: Until when it may wait and run; None if it may do so for ever.
         alone: Whether it shares no forward pass, because a worker died of one that it was in.
-        watched: Whether it is preprocessed with nothing beside it, because workers keep dying that
-            hold it.
+        watched: Whether its model is loaded warily and it is preprocessed with nothing beside it,
+            because workers keep dying that hold it.
         lets_load: Whether it is watched, and lets the models that are being loaded be loaded first.
         model: The warm model, once it is loaded.
         slow: Whether it takes long to preprocess, which is then done beside the line.

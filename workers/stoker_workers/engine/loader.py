@@ -7,7 +7,6 @@ from traceback import clear_frames
 from typing import Final
 
 from stoker_tasks.errors import ModelLoadFailed, StokerError
-from stoker_workers.engine.lending import Entry
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.progress import Course, Progress
 from stoker_workers.engine.shelf import Shelf
@@ -22,6 +21,11 @@ _POLL: Final = 0.02
 class _Load:
     """One load, and the progress of it.
 
+    Args:
+        key: What is loaded.
+        shelf: Where the models are kept; its lock is held.
+        tell: Is called when its step has changed.
+
     Attributes:
         key: What is loaded.
         entry: What is known of it.
@@ -30,13 +34,19 @@ class _Load:
         is_swap: Whether others were given up for it.
     """
 
-    def __init__(self, key: ModelKey, entry: Entry, tell: Callable[[], None]) -> None:
+    def __init__(self, key: ModelKey, shelf: Shelf, tell: Callable[[], None]) -> None:
         self.key = key
-        self.entry = entry
+        self.entry = shelf.entries[key]
         self.course: Course | None = None
         self.began = 0.0
         self.is_swap = False
+        self._shelf = shelf
         self._tell = tell
+
+    @property
+    def wary(self) -> bool:
+        with self._shelf.lock:
+            return self._shelf.is_suspect(self.key)
 
     def step(self, what: str) -> None:
         self.entry.step = what
@@ -124,7 +134,7 @@ class Loader:
                 asked = True
                 if key is not None:
                     with self._shelf.lock:
-                        self._loads.append(_Load(key, self._shelf.entries[key], self._tell))
+                        self._loads.append(_Load(key, self._shelf, self._tell))
         except Empty:
             return asked
 
@@ -202,6 +212,7 @@ class Loader:
                 self._shelf.forget_failures()
             else:
                 entry.model, entry.since, entry.failures = outcome, self._clock(), 0
+                self._shelf.clear(load.key)
                 entry.cost = entry.since - load.began
                 entry.fresh_until = entry.since + FRESH_FOR
                 lent = entry.lend(self.sweep_soon)

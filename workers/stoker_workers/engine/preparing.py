@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 
 # After so many workers have died of a job, it is not started again.
 _DEATHS: Final = 3
-# Deaths beside a job after which it waits for no model any more: it is a load that kills.
+# Deaths beside a job after which it waits for no model any more. Those that new jobs want are
+# loaded without a trial, and there may always be one that kills.
 _LOADS: Final = 5
 
 _NOTHING: Final = Gathered({})
@@ -39,8 +40,13 @@ class Models(Protocol):
     def key_of(self, job: Job) -> ModelKey:
         """Say which model serves a job; raises a `StokerError` if none may."""
 
-    def get(self, key: ModelKey) -> "Future[WarmModel]":
-        """Give a model, loading it first if it is not warm. Never blocks."""
+    def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
+        """Give a model, loading it first if it is not warm. Never blocks.
+
+        Args:
+            key: What it is loaded by.
+            wary: Whether its load may kill the process.
+        """
 
 
 class Preparing:
@@ -112,7 +118,8 @@ class Preparing:
         # The model that it held while its files were read is its own, though it may be leaving by
         # now: to ask for it anew would be to wait until this very job lets go of it.
         if work.model is None:
-            loading = self._models.get(work.key)
+            # It may not be the job that kills, but the load of its model.
+            loading = self._models.get(work.key, wary=work.watched)
             if not loading.done():
                 self._loads.add(loading)
                 loading.add_done_callback(self._loads.discard)

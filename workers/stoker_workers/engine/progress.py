@@ -15,6 +15,10 @@ Course = Generator[int, None, WarmModel]
 class Progress(Protocol):
     """Who is told while a model is loaded."""
 
+    @property
+    def wary(self) -> bool:
+        """Whether the load may kill the process: it is to be tried in another one first."""
+
     def step(self, what: str) -> None:
         """Say what is being done, for those who look on."""
 
@@ -24,6 +28,11 @@ class Progress(Protocol):
 
 class Unwatched:
     """Nobody is told."""
+
+    @property
+    def wary(self) -> bool:
+        """Whether the load may kill the process; nobody thinks so."""
+        return False
 
     def step(self, what: str) -> None:
         """Say what is being done."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Protocol
 
 from stoker_config.models_file import ModelEntry
 from stoker_tasks.catalog import find
@@ -10,6 +11,13 @@ from stoker_tasks.errors import InvalidInput, ModelNotAllowed, Unserved
 from stoker_tasks.job import Job
 from stoker_workers.engine.model import ModelKey, WarmModel, parse_checkpoint
 from stoker_workers.engine.window import Budget
+
+
+class Get(Protocol):
+    """Gives warm models."""
+
+    def __call__(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
+        """Give a model, loading it first if it is not warm; see `WarmModels.get`."""
 
 
 def parse_preload(entries: Sequence[str]) -> list[ModelKey]:
@@ -45,7 +53,7 @@ class ServedModels:
 
     def __init__(
         self,
-        get: Callable[[ModelKey], "Future[WarmModel]"],
+        get: Get,
         *,
         preload: Sequence[ModelKey] = (),
         allowed: Sequence[str] = (),
@@ -143,9 +151,14 @@ class ServedModels:
         same += [entry for _, entry in self._same(model, None)]
         return same[0].tasks if same else ()
 
-    def get(self, key: ModelKey) -> "Future[WarmModel]":
-        """Give a model, loading it first if it is not warm. Never blocks."""
-        return self._get(key)
+    def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
+        """Give a model, loading it first if it is not warm. Never blocks.
+
+        Args:
+            key: What it is loaded by.
+            wary: Whether its load may kill the process.
+        """
+        return self._get(key, wary=wary)
 
     def bound(self, key: ModelKey, budget: Budget) -> Budget:
         """Keep a batch budget within what the models file allows the model."""

@@ -27,6 +27,9 @@ TURN: Final = 5.0
 _PAID: Final = 4.0
 _LONGEST_TURN: Final = 120.0
 
+# How many models it remembers whose loading may kill the process.
+_SUSPECTS: Final = 1000
+
 # How many failures are told to those who look on, and how much of each.
 _FAILURES_TOLD: Final = 10
 _REASON: Final = 200
@@ -55,6 +58,8 @@ class Shelf:
         self.entries: OrderedDict[ModelKey, Entry] = OrderedDict()
         self.pinned: set[ModelKey] = set()
         self.claims = Claims()
+        # The one suspected last at the end. They outlive what is known of failures.
+        self._suspects: OrderedDict[ModelKey, None] = OrderedDict()
 
     def ask(self, key: ModelKey) -> Entry:
         """Give what is known of a model, which counts as asked for last from now on."""
@@ -62,6 +67,21 @@ class Shelf:
         self.entries.move_to_end(key)
         entry.used = time.time()
         return entry
+
+    def suspect(self, key: ModelKey) -> None:
+        """Note that a model may kill the process that loads it, until it has been loaded."""
+        self._suspects[key] = None
+        self._suspects.move_to_end(key)
+        if len(self._suspects) > _SUSPECTS:
+            self._suspects.popitem(last=False)
+
+    def clear(self, key: ModelKey) -> None:
+        """Note that a model was loaded, and killed nobody."""
+        self._suspects.pop(key, None)
+
+    def is_suspect(self, key: ModelKey) -> bool:
+        """Whether a model may kill the process that loads it."""
+        return key in self._suspects
 
     def warm(self) -> list[ModelKey]:
         """List the warm models, the one asked for last at the end."""

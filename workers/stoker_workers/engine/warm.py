@@ -67,10 +67,15 @@ class WarmModels:
         """Make the call of `listen` now."""
         self._changed()
 
-    def get(self, key: ModelKey) -> "Future[WarmModel]":
+    def get(self, key: ModelKey, *, wary: bool = False) -> "Future[WarmModel]":
         """Give a model, loading it first if it is not warm. Never blocks.
 
         The model counts as in use for as long as the caller holds what the future gives.
+
+        Args:
+            key: What it is loaded by.
+            wary: Whether its load may kill the process: `load` is told so, if it is not at work
+                yet, and each time that it is called again until the model has been loaded.
 
         Returns:
             The model; or `UnknownModel`, `ModelLoadFailed` or another `StokerError`. For some time
@@ -86,6 +91,8 @@ class WarmModels:
                 future.set_exception(again(entry.error))
                 return future
             else:
+                if wary:
+                    self._shelf.suspect(key)
                 entry.waiting.append(future)
                 if len(entry.waiting) == 1:
                     entry.error, entry.step = None, "waiting"
