@@ -41,6 +41,8 @@ if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
 end
 local line = redis.call('HGET', KEYS[4], ARGV[1])
 if not line then return 'not_found' end
+local is_read, place = pcall(cjson.decode, line)
+local tenant = is_read and place[5] or ''
 redis.call('SET', KEYS[2], '1', 'EX', tombstone)
 local time = redis.call('TIME')
 local part = '.' .. string.format('%06d', time[2])
@@ -51,7 +53,6 @@ times = times .. (redis.call('GET', KEYS[6]) or '0') .. '}'
 local value = string.sub(ARGV[3], 1, -2) .. ', "times": ' .. times .. '}'
 redis.call('SET', KEYS[1], value, 'EX', expires)
 redis.call('PUBLISH', KEYS[1], value)
-local tenant = cjson.decode(line)[5] or ''
 if tenant ~= '' then redis.call('SREM', tenants .. tenant, ARGV[1]) end
 redis.call('HDEL', KEYS[4], ARGV[1])
 redis.call('HDEL', KEYS[5], ARGV[1])

@@ -13,7 +13,15 @@ from celery import chain, chord, group
 from celery.canvas import Signature
 from kombu.utils.uuid import uuid
 
-from stoker import Client, Failure, State, TextClassification, errors, make_job
+from stoker import (
+    CancelAnswer,
+    Client,
+    Failure,
+    State,
+    TextClassification,
+    errors,
+    make_job,
+)
 from stoker_config import keys
 from stoker_config.app import make_app
 from stoker_config.settings import Settings
@@ -157,6 +165,23 @@ def test_a_revoked_job_that_waits_in_the_worker_never_runs(
     stock.get(stock.send_task(CLASSIFY, "the worker lives"))
     # Nothing is left behind that would call it queued.
     assert module_client.status(job_id).state is State.CANCELED
+
+
+def test_a_job_that_waits_in_the_worker_can_be_canceled(
+    stock: Producer, module_client: Client
+) -> None:
+    with held(stock, module_client):
+        job_id = stock.send_task(CLASSIFY, "kill")
+        until(lambda: module_client.status(job_id).state is State.QUEUED)
+        queued_at = module_client.status(job_id).times.queued_at
+
+        assert module_client.cancel(job_id) is CancelAnswer.CANCELED
+
+        status = module_client.status(job_id)
+    assert status.state is State.CANCELED
+    assert queued_at is not None
+    assert status.times.queued_at == queued_at
+    stock.get(stock.send_task(CLASSIFY, "the worker lives"))
 
 
 def test_a_revoked_job_that_waits_in_the_queue_never_runs(

@@ -205,7 +205,7 @@ def test_a_model_whose_loading_kills_fails_its_own_jobs_and_no_others(
 
         for failure in (results[guilty], again):
             assert isinstance(failure, Failure)
-            assert (failure.error, failure.details) == ("model_load_failed", {"signal": 9})
+            assert (failure.error, failure.details["signal"]) == ("model_load_failed", 9)
         assert all(isinstance(results[each], Success) for each in innocent)
         assert running.lines().count("it is started again") == 2
         assert client.dead_letters() == []

@@ -1,8 +1,10 @@
 """The list of what is relied on is complete, true of the installed versions, and can fail."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from celery.exceptions import ImproperlyConfigured
 
 from stoker_workers.broker import reliance
 from stoker_workers.exits import USAGE
-from tests.support.worker import environment
+from tests.support.worker import ROOT, environment
 
 BROKER = Path(reliance.__file__).parent
 
@@ -52,6 +54,28 @@ def test_a_worker_says_so_before_it_meets_it(name: str) -> None:
     assert ended.returncode == USAGE
     _, _, lacks = ended.stderr.partition("lacks what this version of Stoker relies on: ")
     assert name in lacks
+
+
+@pytest.mark.parametrize("installed", ["5.6.3", "5.8.0", "5.70.1"])
+def test_another_release_is_refused(installed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reliance, "version", {"celery": installed, "kombu": "5.7.9"}.get)
+
+    with pytest.raises(ImproperlyConfigured) as raised:
+        reliance.check()
+
+    assert str(raised.value) == (
+        f"celery {installed} is installed, and 5.7.* is supported: "
+        "pip install 'celery==5.7.*' 'kombu==5.7.*'"
+    )
+
+
+def test_the_supported_releases_are_those_of_the_requirements() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = dict(re.findall(r"^(\w+)(?:\[\w+\])?>=(\S+)$", "\n".join(project["dependencies"]), re.M))
+
+    for name, release in reliance.SUPPORTED.items():
+        major, minor = release.split(".")
+        assert required[name] == f"{release},<{major}.{int(minor) + 1}"
 
 
 def test_each_private_name_that_the_broker_rooms_use_is_listed() -> None:

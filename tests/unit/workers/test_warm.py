@@ -214,10 +214,27 @@ def test_a_load_that_may_kill_is_told_so_until_one_has_not(loader: Loader, clock
     take(models, "a")
     models.evict(lambda _: True)
     until(lambda: not names(models))
-    take(models, "a")
+    # It was loaded here, and killed nobody.
+    models.get(key("a"), wary=True).result(10)
 
     seen = [("a", True), ("b", False), ("a", True), ("a", True), ("a", False)]
     assert loader.wary == seen
+
+
+def test_a_load_that_is_refused_its_room_is_closed() -> None:
+    closed = []
+
+    def load(wanted: ModelKey, _: Progress) -> Course:
+        try:
+            yield 11
+        finally:
+            closed.append(wanted.model)
+        raise AssertionError("it went on")
+
+    error = WarmModels(load, 1, memory=10).get(key("a")).exception(10)
+
+    assert isinstance(error, ModelLoadFailed)
+    assert closed == ["a"]
 
 
 def test_a_load_that_is_at_work_is_joined_and_one_that_waits_becomes_wary(loader: Loader) -> None:

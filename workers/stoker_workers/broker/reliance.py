@@ -10,6 +10,9 @@ from typing import Any, Final
 
 from celery.exceptions import ImproperlyConfigured
 
+# The releases that Stoker is tested with; the package's requirements say the same.
+SUPPORTED: Final = {"celery": "5.7", "kombu": "5.7"}
+
 _REDIS: Final = "kombu.transport.redis"
 _VIRTUAL: Final = "kombu.transport.virtual.base"
 
@@ -113,17 +116,25 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
 
 
 def check() -> None:
-    """Make sure that the installed Celery and kombu have all that is relied on.
+    """Make sure that the installed Celery and kombu are supported, and have all that is relied on.
 
     Raises:
-        ImproperlyConfigured: Something is missing; the message names it and the versions.
+        ImproperlyConfigured: A version is another one, or something is missing; the message names
+            it and the versions.
     """
+    others = [
+        f"{name} {version(name)} is installed, and {release}.* is supported"
+        for name, release in SUPPORTED.items()
+        if not version(name).startswith(f"{release}.")
+    ]
+    if others:
+        wanted = " ".join(f"'{name}=={release}.*'" for name, release in SUPPORTED.items())
+        raise ImproperlyConfigured(f"{'; '.join(others)}: pip install {wanted}")
     missing = [f"{module}:{name}" for module, name in RELIED_ON if not _has(module, name)]
     if missing:
         raise ImproperlyConfigured(
             f"Celery {version('celery')} with kombu {version('kombu')} lacks what this version of "
-            f"Stoker relies on: {', '.join(missing)}. Install the versions that Stoker's "
-            "requirements name"
+            f"Stoker relies on: {', '.join(missing)}. Install both anew"
         )
 
 

@@ -177,6 +177,9 @@ class Loader:
             )
             outcome.__cause__ = raised
         self._loads.remove(load)
+        if load.course is not None:
+            # It may have been refused the room that it waits for, and have something to end.
+            load.course.close()
         self._end(load, outcome)
         return True
 

@@ -27,7 +27,7 @@ TURN: Final = 5.0
 _PAID: Final = 4.0
 _LONGEST_TURN: Final = 120.0
 
-# How many models it remembers whose loading may kill the process.
+# Of how many models it remembers whether their loading may kill the process.
 _SUSPECTS: Final = 1000
 
 # How many failures are told to those who look on, and how much of each.
@@ -58,8 +58,9 @@ class Shelf:
         self.entries: OrderedDict[ModelKey, Entry] = OrderedDict()
         self.pinned: set[ModelKey] = set()
         self.claims = Claims()
-        # The one suspected last at the end. They outlive what is known of failures.
-        self._suspects: OrderedDict[ModelKey, None] = OrderedDict()
+        # Whether a model may kill who loads it: not if it was loaded here before. The one that was
+        # heard of last at the end. They outlive what is known of failures.
+        self._suspects: OrderedDict[ModelKey, bool] = OrderedDict()
 
     def ask(self, key: ModelKey) -> Entry:
         """Give what is known of a model, which counts as asked for last from now on."""
@@ -70,18 +71,15 @@ class Shelf:
 
     def suspect(self, key: ModelKey) -> None:
         """Note that a model may kill the process that loads it, until it has been loaded."""
-        self._suspects[key] = None
-        self._suspects.move_to_end(key)
-        if len(self._suspects) > _SUSPECTS:
-            self._suspects.popitem(last=False)
+        self._judge(key, self._suspects.get(key, True))
 
     def clear(self, key: ModelKey) -> None:
         """Note that a model was loaded, and killed nobody."""
-        self._suspects.pop(key, None)
+        self._judge(key, False)
 
     def is_suspect(self, key: ModelKey) -> bool:
         """Whether a model may kill the process that loads it."""
-        return key in self._suspects
+        return self._suspects.get(key, False)
 
     def warm(self) -> list[ModelKey]:
         """List the warm models, the one asked for last at the end."""
@@ -232,6 +230,12 @@ class Shelf:
             used=entry.used,
             pinned=key in self.pinned,
         )
+
+    def _judge(self, key: ModelKey, suspect: bool) -> None:
+        self._suspects[key] = suspect
+        self._suspects.move_to_end(key)
+        if len(self._suspects) > _SUSPECTS:
+            self._suspects.popitem(last=False)
 
     def _drop(self, key: ModelKey) -> None:
         self.entries[key].empty()

@@ -40,6 +40,8 @@ _GO: Final = b"go\n"
 _OUTLIVED: Final = 93
 # The kernel kills this process before any other.
 _FIRST_TO_GO: Final = "1000"
+# By these a service manager, a shutdown or a person ends the worker, and all that is with it.
+_OF_OTHERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class _Wanted(BaseModel):
@@ -65,7 +67,8 @@ def load_on_trial(
 ) -> Generator[int, None, None]:
     """Load a model in a process of its own, which ends with that.
 
-    If no such process can be started, there is no trial.
+    If no such process can be started, or it ends before it has begun with the load, there is no
+    trial.
 
     Args:
         key: The task, the model, its revision and its parts.
@@ -101,7 +104,9 @@ def load_on_trial(
     try:
         wanted = _Wanted(key=key, entry=entry, device=device.name)
         _tell(process.stdin, f"{wanted.model_dump_json()}\n".encode())
-        begun = process.stdout.readline() == _BEGUN
+        if process.stdout.readline() != _BEGUN:
+            logger.warning("a model is loaded without a trial, which could not begin")
+            return
         size = process.stdout.readline()
         if size:
             yield int(size)
@@ -112,9 +117,6 @@ def load_on_trial(
     finally:
         _end(process)
     if code == _OUTLIVED:
-        return
-    if code >= 0 and not begun:
-        logger.warning("a model is loaded without a trial, which ended at once with %d", code)
         return
     failure = _failure(key.listed or key.model, code)
     logger.error("%s", failure)
@@ -141,18 +143,21 @@ def _failure(name: str, code: int) -> ModelLoadFailed:
             {"exit_code": code},
         )
     number = -code
+    details: dict[str, int | bool] = {"signal": number}
     if number == signal.SIGKILL:
         why = (
             "most likely for lack of memory: use a smaller or quantised model, or give the worker "
             "more"
         )
+        # Somebody else may have taken the memory.
+        details["retryable"] = True
     else:
         why = (
             "since a library crashed, and the worker's log says where: load it otherwise (models "
             "file), or with other versions of its libraries"
         )
     return ModelLoadFailed(
-        f"{what}, by signal {number} ({signal.strsignal(number)}), {why}", {"signal": number}
+        f"{what}, by signal {number} ({signal.strsignal(number)}), {why}", details
     )
 
 
@@ -165,8 +170,10 @@ def main() -> None:
 
 
 def _run() -> None:
+    # Its end would be taken for the load's doing. It ends with the worker.
+    for each in _OF_OTHERS:
+        signal.signal(each, signal.SIG_IGN)
     heard, told = _take(0, "rb"), _take(1, "wb")
-    told.write(_BEGUN)
     die_with_parent()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
@@ -185,6 +192,7 @@ def _load(wanted: _Wanted, told: IO[bytes], go: threading.Event) -> None:
     from stoker_workers.models.extensions import extended
 
     course = load_in_steps(wanted.key, find_device(wanted.device), wanted.entry)
+    told.write(_BEGUN)
     told.write(b"%d\n" % next(course))
     go.wait()
     extended(at_once(course), wanted.entry.loading)
