@@ -1,7 +1,7 @@
 """The search for a system's best setting over a published grid."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
 
@@ -19,12 +19,19 @@ class Grid:
         values: What is tried.
         least: Why no value below the first one exists; empty if one does.
         most: Why no value above the last one exists; empty if one does.
+        further: Values above the last one, tried in turn for as long as the best lies on that edge.
     """
 
     name: str
     values: tuple[float, ...]
     least: str = ""
     most: str = ""
+    further: tuple[float, ...] = ()
+
+    def wider(self) -> "Grid":
+        """Take the first of the further values in."""
+        first, *others = self.further
+        return replace(self, values=(*self.values, first), further=tuple(others))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,10 @@ def scan(grid: Grid, measure: Callable[[float], float], rounds: int, system: str
     if found.problem:
         for value in once_more(grid):
             tried[value].append(measure(value))
+        found = judge(grid, tried, system)
+    while found.problem and found.value == grid.values[-1] and grid.further:
+        grid = grid.wider()
+        tried[grid.values[-1]] = [measure(grid.values[-1]) for _ in range(rounds + _AGAIN)]
         found = judge(grid, tried, system)
     return found
 

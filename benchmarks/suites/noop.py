@@ -167,7 +167,13 @@ def _best_plain(bench: Bench, options: Options, scans: dict[str, Best]) -> Queue
     """Scan plain Celery: first how much it prefetches, then how it runs and acknowledges."""
     values = (1, 4) if options.quick else (1, 4, 16, 64, 128, 256)
     edge = _QUICK if options.quick else ""
-    grid = Grid(name="prefetch", values=values, least=_AT_LEAST_ONE, most=edge)
+    grid = Grid(
+        name="prefetch",
+        values=values,
+        least=_AT_LEAST_ONE,
+        most=edge,
+        further=() if options.quick else (512, 1024),
+    )
     prefetch = _scan(
         "plain Celery",
         grid,
@@ -202,6 +208,7 @@ def _best_batches(bench: Bench, options: Options, python: Path, scans: dict[str,
             values=(10, 50) if few else (1, 8, 32, 64, 128, 256, 512),
             least=_AT_LEAST_ONE,
             most=edge,
+            further=() if few else (1024, 2048),
         ),
         lambda value: batches(bench, None, python, batch=value, wait=1),
         options,
@@ -226,6 +233,7 @@ def _best_batches(bench: Bench, options: Options, python: Path, scans: dict[str,
             values=tuple(batch * times for times in ((1, 2) if few else (1, 2, 4, 8, 16))),
             least="with fewer a batch is never full",
             most=edge,
+            further=() if few else (batch * 32, batch * 64),
         ),
         lambda value: batches(bench, None, python, batch=batch, wait=wait, prefetch=value),
         options,

@@ -52,6 +52,26 @@ def test_an_edge_that_was_best_by_chance_is_tried_twice_more() -> None:
     assert best.tried[8] == [9.0, 8.1, 8.1]
 
 
+def test_beyond_an_edge_the_further_values_are_tried_until_the_best_lies_within() -> None:
+    grid = Grid(name="batch", values=(1, 2), further=(4, 8, 16))
+    found = {1.0: 1.0, 2.0: 2.0, 4.0: 4.0, 8.0: 3.0}
+    asked: list[float] = []
+
+    def measure(value: float) -> float:
+        asked.append(value)
+        return found[value]
+
+    best = scan(grid, measure, 1, "a peer")
+
+    assert (best.value, best.problem, best.remark) == (4, "", "")
+    assert asked == [1, 2] * 3 + [4] * 3 + [8] * 3
+    assert list(best.tried) == [1, 2, 4, 8]
+    # Nor is anything tried above a best that lies on the other edge.
+    found |= {1.0: 9.0}
+    assert "try smaller values" in scan(grid, measure, 1, "a peer").problem
+    assert asked[12:] == [1, 2] * 3
+
+
 def test_of_a_long_grid_only_both_ends_are_tried_again() -> None:
     assert list(once_more(Grid(name="batch", values=(1, 2, 4, 8, 16)))) == [1, 2, 8, 16] * 2
     assert list(once_more(Grid(name="batch", values=(1, 2, 4)))) == [1, 2, 4] * 2
