@@ -71,7 +71,9 @@ def test_another_release_is_refused(installed: str, monkeypatch: pytest.MonkeyPa
 
 def test_the_supported_releases_are_those_of_the_requirements() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    required = dict(re.findall(r"^(\w+)(?:\[\w+\])?>=(\S+)$", "\n".join(project["dependencies"]), re.M))
+    required = dict(
+        re.findall(r"^(\w+)(?:\[\w+\])?>=(\S+)$", "\n".join(project["dependencies"]), re.M)
+    )
 
     for name, release in reliance.SUPPORTED.items():
         major, minor = release.split(".")
