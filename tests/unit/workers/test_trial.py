@@ -140,8 +140,10 @@ def test_what_ends_the_worker_and_all_with_it_is_no_verdict(
     until(lambda: _ignores(status, signal.SIGTERM))
     process.terminate()
     process.send_signal(signal.SIGHUP)
-    process.communicate(b"nothing that could be read\n", timeout=60)
-    assert process.returncode == trial._OUTLIVED
+    assert process.stdin is not None
+    process.stdin.write(b"nothing that could be read\n")
+    process.stdin.flush()
+    assert process.wait(60) == trial._OUTLIVED
 
 
 def _ignores(status: Path, number: int) -> bool:
