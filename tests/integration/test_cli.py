@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import redis
 
 from stoker import Client, State, TextClassification
 from stoker_config import keys
-from stoker_config.serving import Registry, Serving
+from stoker_config.serving import ModelState, Registry, Serving
 from stoker_tasks.catalog import CATALOG
 from tests.support.until import until
 from tests.support.worker import ROOT, Worker, environment
@@ -423,3 +424,52 @@ def test_a_worker_is_checked_by_its_name(cli: Cli, redis_url: str) -> None:
         assert checked(ailing="it died") == (1, "stoker: w1@test is not well: it died\n")
         assert checked("w2@test")[0] == 1
         assert cli("models", "check").returncode == 2
+
+
+def test_what_a_workers_device_has_done_is_shown(cli: Cli, redis_url: str) -> None:
+    meter = {
+        "batches": 40,
+        "rows": 366,
+        "tokens": 4230,
+        "padded_tokens": 4500,
+        "busy_s": 12.345,
+        "idle_with_work_s": 0.25,
+        "released_drained": 30,
+        "released_rows": 10,
+    }
+    state = ModelState(
+        model="org/name@local",
+        name="",
+        task="fill-mask",
+        state="warm",
+        step="",
+        memory=0,
+        used=time.time(),
+        pinned=False,
+    )
+    worker = Serving(
+        worker="w1@test",
+        pools=("default",),
+        tasks=(),
+        defaults={},
+        models=(),
+        warm=(),
+        device="cpu",
+        states=(state,),
+        meter=meter,
+    )
+    with redis.Redis.from_url(redis_url) as server:
+        Registry(server).announce(worker)
+        # One that has done nothing yet has nothing to show.
+        Registry(server).announce(replace(worker, worker="w2@test", meter={"batches": 0}))
+
+    shown = cli("models").stdout.splitlines()
+    lines = [json.loads(line) for line in cli("models", "--json").stdout.splitlines()]
+
+    assert shown[:2] == [
+        "w1@test on cpu, pool default",
+        "  40 batches of 9.2 rows, padding efficiency 0.94, busy 12.3 s, idle with work 0.2 s",
+    ]
+    assert shown[2].split() == ["model", "task", "state", "memory", "last", "use"]
+    assert sum("batches" in line for line in shown) == 1
+    assert [line["meter"] for line in lines] == [meter, {"batches": 0}]

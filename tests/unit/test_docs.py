@@ -2,7 +2,9 @@
 
 import importlib.util
 import re
+from collections import Counter
 from types import ModuleType
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -12,6 +14,9 @@ from stoker_config.settings import Settings
 from stoker_tasks.catalog import CATALOG
 from stoker_tasks.describe import attribute_docs, fields_of, parameters_of
 from stoker_tasks.errors import ErrorType, by_type
+from stoker_tasks.result import Timing
+from stoker_workers.engine.meter import Meter
+from stoker_workers.engine.window import Reason
 from tests.support.worker import ROOT
 
 MODELS: list[type[BaseModel]] = [Settings, *(spec.job for spec in CATALOG.values())]
@@ -71,6 +76,25 @@ def test_each_error_has_its_section(error_type: ErrorType) -> None:
     assert ("May be retried" in section) is by_type(error_type).retryable
     assert "**Example.**" in section
     assert "**Remedy.**" in section
+
+
+def test_what_is_measured_of_jobs_and_of_workers_is_described() -> None:
+    reasons = get_args(Reason)
+
+    assert described("results.md", "Where a job's time went") == list(Timing.model_fields)
+    assert sorted(described("models.md", "What a worker has done")) == sorted(
+        Meter(released=Counter(reasons)).read()
+    )
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    [row] = re.findall(r"(?m)^\| `release_reason` \| (.+) \|$", page)
+    assert sorted(re.findall(r"`(\w+)`", row)) == sorted(reasons)
+
+
+def described(name: str, section: str) -> list[str]:
+    """List what the table of a page's section describes."""
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    _, text = page.split(f"\n## {section}\n")
+    return re.findall(r"(?m)^\| `(\w+)` \| ", text.split("\n## ")[0])
 
 
 def test_the_reading_order_names_every_module_once() -> None:

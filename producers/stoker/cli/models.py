@@ -1,7 +1,7 @@
 """The commands for models: what is warm where and who is well, load one, have one given up."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Final
 
@@ -32,7 +32,7 @@ _AGES: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 @models.callback(invoke_without_command=True)
 def show(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the models of all living workers: state, memory, last use."""
+    """List the models of all living workers: state, memory, last use; and what each has done."""
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
@@ -44,6 +44,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
                 device=worker.device,
                 pools=list(worker.pools),
                 ailing=worker.ailing,
+                meter=worker.meter,
                 **asdict(state),
             )
         return
@@ -150,6 +151,8 @@ def _print_worker(worker: Serving) -> None:
     console.print(f"{worker.worker} on {worker.device}, pool {pools}{state}", markup=False)
     if worker.ailing:
         console.print(f"  not well: {worker.ailing}", markup=False, style="red")
+    if done := _done(worker.meter):
+        console.print(f"  {done}", markup=False)
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(worker.states))
     for title in ("model", "task", "state", "memory", "last use"):
         table.add_column(title, no_wrap=title != "state")
@@ -162,6 +165,19 @@ def _print_worker(worker: Serving) -> None:
     console.print(table)
     if not worker.states:
         console.print("no model is loaded", markup=False)
+
+
+def _done(meter: Mapping[str, float]) -> str:
+    """Say what a worker's device has done; "" if nothing, or if the worker does not tell."""
+    batches, padded = meter.get("batches", 0), meter.get("padded_tokens", 0)
+    if not batches or not padded:
+        return ""
+    return (
+        f"{batches:.0f} batches of {meter.get('rows', 0) / batches:.1f} rows, "
+        f"padding efficiency {meter.get('tokens', 0) / padded:.2f}, "
+        f"busy {meter.get('busy_s', 0):.1f} s, "
+        f"idle with work {meter.get('idle_with_work_s', 0):.1f} s"
+    )
 
 
 def _ago(moment: float) -> str:

@@ -265,6 +265,28 @@ def test_only_rows_of_one_model_and_one_key_share_a_batch() -> None:
         assert len(batch) == 2
 
 
+def test_a_batch_says_since_when_rows_have_waited_without_a_break() -> None:
+    batcher = Batcher(lambda _: BUDGET)
+
+    def comes(ready: float, model: str, priority: int = 3) -> None:
+        made = work([8], model, priority=priority)
+        made.ready = ready
+        batcher.add(made)
+
+    def since() -> float:
+        batch = batcher.form()
+        assert batch is not None
+        return batch.since
+
+    comes(10, "older")
+    comes(12, "urgent", priority=0)
+    first = since()
+    comes(20, "urgent", priority=0)
+    assert (first, since(), since()) == (10, 10, 10)
+    comes(30, "older")
+    assert since() == 30
+
+
 def test_rows_of_one_job_may_spread_over_batches_and_none_is_lost() -> None:
     batcher = Batcher(lambda _: Budget(tokens=64, rows=4))
     many = work([10] * 9)

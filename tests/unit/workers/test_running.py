@@ -88,20 +88,17 @@ def test_an_idle_engine_is_not_hung_after_a_pass_that_raised() -> None:
     assert running.busy_since is None
 
 
-def test_the_meter_counts_batches_and_time_idle_with_work_at_hand() -> None:
-    told = Told()
-    with running(told) as flow:
-        for words in ("sleep=0.3 first", "one", "two", "three"):
-            flow.accept(delivery(words))
+def test_an_engine_has_a_meter_of_what_its_device_does() -> None:
+    told, models = Told(), FakeModels()
+    with running(told, models) as flow:
+        share(flow, models.model, delivery("one"), delivery("two words"), delivery("three"))
         until(lambda: len(told.outcomes) == 4)
 
     # The last pass is counted when its results are on their way.
     counts = flow.meter.read()
-    assert counts["rows"] == 4
-    assert counts["released_drained"] == counts["batches"]
-    assert counts["busy_s"] >= 0.3
-    # While a pass runs, what waits for its end does not wait for an idle device.
-    assert counts["idle_with_work_s"] < counts["busy_s"]
+    assert (counts["batches"], counts["rows"], counts["released_drained"]) == (2, 4, 2)
+    # The one that held the device was alone; the other three were padded to two words each.
+    assert (counts["tokens"], counts["padded_tokens"]) == (1 + 4, 1 + 6)
     timings = [each.timing for each in told.outcomes.values() if isinstance(each, Success)]
     assert {each.release_reason for each in timings} == {"drained"}
 

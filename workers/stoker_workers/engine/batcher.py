@@ -92,6 +92,8 @@ class Batcher:
         # What each model's loading cost, until its next batch pays for it.
         self._owed: dict[ModelKey, float] = {}
         self._waiting = 0
+        # Since when some row has waited without a break.
+        self._since = 0.0
         self._arrivals = 0
 
     def __len__(self) -> int:
@@ -103,6 +105,8 @@ class Batcher:
         assert work.key is not None
         self._arrivals += 1
         count = len(work.prepared.chunks)
+        if not self._waiting:
+            self._since = work.ready
         self._waiting += count
         self._models.join(work.key, count)
         self._tenants.join(work.tenant, count)
@@ -139,7 +143,7 @@ class Batcher:
         self._models.leave(kind.model, len(batch.rows))
         for tenant, count in Counter(row.work.tenant for row in batch.rows).items():
             self._tenants.leave(tenant, count)
-        return batch
+        return Batch(batch.rows, batch.reason, self._since)
 
     def owe(self, model: ModelKey, seconds: float) -> None:
         """Note what a model's loading cost for which others had to go.

@@ -17,7 +17,7 @@ class Meter:
         tokens: The rows' own tokens.
         padded_tokens: Tokens with the padding; `tokens / padded_tokens` is the padding efficiency.
         busy_s: Seconds in forward passes.
-        idle_with_work_s: Seconds in which a row was ready and no pass ran.
+        idle_with_work_s: Seconds in which a row was ready, of whichever model, and no pass ran.
         released: How many batches were no larger for each reason.
     """
 
@@ -28,16 +28,23 @@ class Meter:
     busy_s: float = 0.0
     idle_with_work_s: float = 0.0
     released: Counter[str] = field(default_factory=Counter)
-    _free_since: float = 0.0
+    # Until when each second is counted, as busy or as idle.
+    _counted: float = 0.0
 
-    def began(self, rows: Sequence[Row], now: float) -> None:
-        """Count the time that a batch's first row waited for a device that was free."""
-        ready = min(row.work.ready for row in rows)
-        self.idle_with_work_s += max(0.0, now - max(self._free_since, ready))
+    def waited(self, since: float, now: float) -> None:
+        """Count the time in which rows waited and no pass ran, in monotonic seconds.
+
+        Args:
+            since: Since when some row has waited. What of this time is counted already, as busy or
+                as idle, is not counted again.
+            now: A pass begins, or none is to come of these rows.
+        """
+        self.idle_with_work_s += max(0.0, now - max(self._counted, since))
+        self._counted = now
 
     def ended(self, batch: Batch, rows: Sequence[Row], began: float, now: float) -> None:
         """Count a batch that ran from one time to another, in monotonic seconds."""
-        self._free_since = now
+        self._counted = now
         self.busy_s += now - began
         self.batches += 1
         self.rows += len(rows)

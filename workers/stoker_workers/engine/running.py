@@ -66,12 +66,15 @@ class Running:
             rows = self._still_wanted(rows)
             if rows:
                 self._forward(batch, rows)
+            else:
+                self._meter.waited(batch.since, time.monotonic())
         except DeviceFault as error:
             # The stage ends here; `trouble` tells, and whoever watches ends the process.
             log_fault(logger, "the device is lost", error)
             return False
         except Exception as error:  # noqa: BLE001 - the stage must outlive any batch
             log_fault(logger, "a batch failed", error)
+            self._meter.waited(batch.since, time.monotonic())
             for work in _works(rows):
                 # One that a first half of the batch completed is on its way already.
                 if work.missing:
@@ -118,14 +121,14 @@ class Running:
         for work in works:
             work.batch, work.batch_size, work.release_reason = name, len(works), batch.reason
         self.busy_since = self._looked = began = time.monotonic()
-        self._meter.began(rows, began)
+        self._meter.waited(batch.since, began)
         try:
             for each in run(model, rows, self._ended, self._too_large, self._follow):
                 self._keep(each)
         finally:
             self.busy_since = None
-        done = time.monotonic()
-        self._meter.ended(batch, rows, began, done)
+            done = time.monotonic()
+            self._meter.ended(batch, rows, began, done)
         self._line.charge(rows, done - began)
 
     def _too_large(self, rows: Sequence[Row]) -> None:

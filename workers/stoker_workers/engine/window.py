@@ -55,10 +55,13 @@ class Batch:
     Attributes:
         rows: At least one.
         reason: Why there are not more.
+        since: Since when rows have waited without a break, these or others, in monotonic seconds;
+            0 if that is not known.
     """
 
     rows: list[Row]
     reason: Reason
+    since: float = 0.0
 
 
 def grow(window: Sequence[Row], budget: Budget) -> Batch:
