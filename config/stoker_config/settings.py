@@ -63,7 +63,8 @@ class Settings(BaseSettings):
             transport waits an hour), and after which producers call them `queued` again if no
             worker lives; the same for both sides.
         hang_timeout: Seconds after which a forward pass counts as hung, or what is done to one job
-            before or after it; the worker process then ends, and its jobs run again.
+            before or after it, or a step of a model's load (downloads may take any time); the
+            worker process then ends, and its jobs run again.
         worker_id: What a supervisor calls the worker process that it has started; not for people.
         prefetch: How many jobs a worker holds at most, running and waiting.
         queue_limit: The most jobs that may wait in a pool's queue; any number if absent. Beyond it

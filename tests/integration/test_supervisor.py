@@ -15,10 +15,11 @@ import redis
 from stoker import Client, Failure, State, Success, TextClassification
 from stoker_config import keys
 from stoker_config.settings import Settings
+from stoker_workers.exits import SOFTWARE
 from stoker_workers.supervisor import Supervisor
 from tests.support.own_code import KILL, with_own_code
 from tests.support.until import until
-from tests.support.worker import Worker, environment, model_worker, worker
+from tests.support.worker import Worker, environment, launched, model_worker, worker
 from tests.tiny.fixture import TinyModel, tiny
 
 __all__ = ["tiny"]
@@ -239,6 +240,36 @@ def test_a_hung_device_ends_the_process_and_others_get_its_jobs(
 
         assert isinstance(other.wait(timeout=120), Success)
         assert "this worker ends: a batch has run for more than 1 s" in running.lines()
+
+
+@pytest.mark.own_transport("a supervisor gives a dead worker's jobs back at once")
+def test_a_device_that_is_lost_in_a_load_ends_the_process_and_no_job_counts_as_having_killed(
+    client: Client, server: Any, redis_url: str, tmp_path: Path
+) -> None:
+    options = {"app": "tests.doubles.loading_app", "preload": "text-classification=fake"}
+    with worker(redis_url, tmp_path, supervised=True, lease=3600, **options) as running:
+        innocent = client.submit(text("sleep=3600"))
+        until(lambda: innocent.status().state is State.RUNNING)
+        losing = client.submit(TextClassification(inputs="a fox", model="lost"))
+
+        until(lambda: "it is started again" in running.lines())
+
+        ends = "this worker ends: the device was lost while a model was loaded"
+        assert ends in running.lines()
+        assert losing.status().state is State.QUEUED
+        # It might have been its pass: so it runs alone from now on, and no death is counted.
+        assert server.get(keys.deaths(innocent.id)) == b"0"
+        assert server.exists(keys.deaths(losing.id), keys.beside(losing.id)) == 1
+
+
+def test_a_preload_that_hangs_ends_the_process(redis_url: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "app": "tests.doubles.loading_app",
+        "preload": "text-classification=hangs",
+    }
+    with launched(redis_url, tmp_path, hang_timeout=0.2, **options) as running:
+        assert running.process.wait(60) == SOFTWARE
+        assert "this worker ends: a step of a model's load has taken" in running.lines()
 
 
 def test_told_to_end_it_lets_the_batch_finish_and_leaves_nothing(

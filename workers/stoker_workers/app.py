@@ -133,7 +133,7 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
     def load_and_probe(key: ModelKey, progress: Progress) -> Course:
         entry = listed.get(key.listed) or ModelEntry(model=key.model)
         if progress.wary:
-            yield from load_on_trial(key, device, entry, progress)
+            yield from load_on_trial(key, device, entry, progress, settings.hang_timeout)
         model = yield from load_in_steps(key, device, entry, progress, settings.cache_dir)
         # Only a model that is there from the start finds the device idle.
         if key in served.preload and not settings.batch_tokens:
@@ -180,6 +180,7 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
     return Engine(
         flow=flow,
         preload=lambda: warm.preload(served.preload),
+        load_trouble=warm.trouble,
         tasks=tuple(name for name in CATALOG if name not in lacking),
         defaults=served.defaults,
         models=served.allowed,

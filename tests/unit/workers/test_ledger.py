@@ -70,6 +70,27 @@ def test_a_server_that_is_away_for_weeks_ends_no_heartbeat(redis_url: str) -> No
     assert set(pauses.waited[6:]) == {4}
 
 
+def test_whatever_a_heartbeat_raises_the_next_one_comes(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis.Redis.from_url(redis_url) as server:
+        ledger = Ledger(server, "index", "table", 12.0)
+        pauses, beats = Pauses(3), []
+
+        def beat() -> None:
+            beats.append(1)
+            if len(beats) == 1:
+                raise ValueError("as libraries do, this quotes an input")
+
+        ledger._end, ledger.beat = pauses, beat  # type: ignore[assignment, method-assign]
+
+        ledger._run()
+
+    assert pauses.waited == [4, 0.25, 4, 4]
+    assert "leases could not be renewed: ValueError at beat" in caplog.text
+    assert "input" not in caplog.text
+
+
 def test_a_heartbeat_says_whether_it_came_through(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as server:
         assert Ledger(server, "index", "table", 12.0).pulse()

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import torch
 import transformers
 from tokenizers.processors import TemplateProcessing
 
+from stoker_config.models_file import ModelEntry
 from stoker_tasks.errors import ModelLoadFailed, UnknownModel, UnknownTask
 from stoker_workers.engine.model import ModelKey
-from stoker_workers.models.catalog import load
-from stoker_workers.models.device import find_device
+from stoker_workers.models.catalog import ROOMS, load
+from stoker_workers.models.device import Device, find_device
+from stoker_workers.models.files import find_files
+from stoker_workers.models.loading import load_pipeline
 from tests.parity.batched import differences, jobs_of, pipeline_alone, run_batched
 from tests.tiny.fixture import TinyModel
 
@@ -74,6 +78,31 @@ def test_padding_is_not_the_end_token_where_texts_end_with_it(
     assert forwards == 1
     for (text, given), output in zip(calls, outputs, strict=True):
         assert not differences(output.value, alone(text, **given))
+
+
+def test_a_device_that_is_lost_is_no_failure_of_the_model(folder: Path, tmp_path: Path) -> None:
+    def lose(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    recipe = replace(ROOMS["text-classification"].recipe, extras=lose)
+    entry = ModelEntry(model=str(folder))
+    key = ModelKey("text-classification", str(folder))
+    files = find_files(key, entry, recipe.roles, tmp_path)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        load_pipeline(key.task, recipe, files, CPU, entry.loading)
+
+
+def test_a_lost_device_is_told_of_though_a_library_has_words_of_its_own(folder: Path) -> None:
+    class Lost(Device):
+        def check(self) -> None:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    key = ModelKey("text-classification", str(folder))
+    with pytest.raises(ModelLoadFailed):
+        load(key, CPU)
+    with pytest.raises(RuntimeError, match="unspecified launch failure"):
+        load(key, Lost(*astuple(CPU)))
 
 
 def test_an_unknown_task() -> None:

@@ -109,6 +109,20 @@ def test_a_model_without_sample_rows_keeps_the_default() -> None:
     assert probe(lambda _: None, lambda _: None) is None
 
 
+def test_a_device_that_is_lost_is_not_passed_over() -> None:
+    fault = RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def cost(tokens: int) -> float:
+        if tokens > 64:
+            raise fault
+        return 0.01
+
+    with pytest.raises(RuntimeError) as caught:
+        Device(cost).probe()
+
+    assert caught.value is fault
+
+
 def test_one_disturbed_pass_does_not_end_the_probe() -> None:
     device = Device(lambda n: 0.004 + 1e-6 * n)
     device.cost = lambda n: (0.004 + 1e-6 * n) * (5 if n == 512 else 1)

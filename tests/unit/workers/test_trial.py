@@ -34,6 +34,18 @@ resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 print("begun", 7, sep="\\n", flush=True)
 list(zip("ab", sys.stdin))
 """
+# A trial whose load loses its device.
+LOSES = """
+from stoker_workers.models import trial
+
+def lose(wanted, told, go):
+    told.write(b"begun\\n7\\n")
+    go.wait()
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+trial._load = lose
+trial.main()
+"""
 
 
 def on_trial(folder: Any, *program: str) -> list[int]:
@@ -90,6 +102,21 @@ def test_where_no_process_can_be_started_there_is_no_trial(
     entry = ModelEntry(model="m")
     assert list(load_on_trial(ModelKey(CLASSIFY, "m"), CPU, entry, program=program)) == []
     assert "without a trial" in caplog.text
+
+
+def test_a_load_that_loses_its_device_did_not_outlive_it() -> None:
+    with pytest.raises(ModelLoadFailed, match="lost the device in the process in which that was"):
+        on_trial("m", "-c", LOSES)
+
+
+def test_a_load_that_hangs_is_ended_and_the_worker_lives_on() -> None:
+    program = (sys.executable, "-c", f"{TALK}import time; time.sleep(3600)")
+    entry = ModelEntry(model="m")
+    course = load_on_trial(ModelKey(CLASSIFY, "m"), CPU, entry, hang_seconds=0.1, program=program)
+    assert next(course) == 7
+    with pytest.raises(ModelLoadFailed, match="STOKER_HANG_TIMEOUT"):
+        next(course)
+    assert trials("begun") == []
 
 
 def test_a_load_that_is_given_up_while_it_waits_for_memory_ends_its_process() -> None:

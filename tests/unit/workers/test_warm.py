@@ -15,6 +15,7 @@ from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.progress import Course, Progress
 from stoker_workers.engine.warm import WarmModels
 from tests.support.until import until
+from tests.unit.workers.test_forward import DEVICE_FAULTS, ORDINARY
 
 
 def key(name: str) -> ModelKey:
@@ -272,6 +273,84 @@ def test_any_failure_is_a_failure_to_load(fault: BaseException, loader: Loader) 
     assert error.__cause__ is fault
     # And the thread lives on.
     assert models.get(key("b")).result(10).name == "b"
+
+
+@pytest.mark.parametrize("step", ["loading", "probing"])
+def test_a_load_that_hangs_is_trouble(step: str) -> None:
+    go = threading.Event()
+
+    def load(wanted: ModelKey, progress: Progress) -> Course:
+        progress.step("fetching", timed=False)
+        yield 1
+        progress.step(step)
+        assert go.wait(60)
+        return Model(wanted.model)
+
+    models = WarmModels(load, 2)
+    assert models.trouble(0.05) is None
+    future = models.get(key("a"))
+    until(lambda: models.trouble(0.05) == "a step of a model's load has taken more than 0.05 s")
+    assert models.trouble(60) is None
+    go.set()
+    assert future.result(10).name == "a"
+    until(lambda: models.trouble(0.0) is None)
+
+
+def test_neither_a_download_nor_the_wait_for_room_counts_as_hung(loader: Loader) -> None:
+    go = threading.Event()
+
+    def load(wanted: ModelKey, progress: Progress) -> Course:
+        progress.step("fetching", timed=False)
+        assert go.wait(60)
+        yield 60
+        progress.took(60)
+        return Model(wanted.model)
+
+    models = WarmModels(load, 9, memory=100)
+    future = models.get(key("a"))
+    until(lambda: _state(models, "a").step == "fetching")
+    assert loader.looked(lambda: models.trouble(0.05) is None)
+    go.set()
+    held = future.result(10)
+    waiting = models.get(key("b"))
+    until(lambda: _state(models, "b").step == "making room")
+    time.sleep(0.1)
+    until(lambda: models.trouble(0.05) is None)
+    models.evict(lambda each: each == key("a"))
+    del future, held
+    assert waiting.result(10).name == "b"
+
+
+@pytest.mark.parametrize("fault", DEVICE_FAULTS, ids=str)
+def test_a_device_that_is_lost_while_a_model_is_loaded_is_trouble_and_fails_nobody(
+    fault: Exception, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = WarmModels(loader, 2)
+    loader.fail["a"] = fault
+    futures = [models.get(key(name)) for name in "ab"]
+    until(lambda: models.trouble(60) == "the device was lost while a model was loaded")
+    assert not any(future.done() for future in futures)
+    assert f"the loader ended: {type(fault).__name__} at " in caplog.text
+
+
+def test_a_device_that_is_lost_while_models_are_given_up_is_trouble(loader: Loader) -> None:
+    def release() -> None:
+        raise DEVICE_FAULTS[0]
+
+    models = WarmModels(loader, 2, release=release)
+    models.get(key("a")).result(10)
+    models.evict(lambda _: True)
+    until(lambda: models.trouble(60) == "the device was lost while a model was loaded")
+
+
+@pytest.mark.parametrize("error", ORDINARY, ids=str)
+def test_what_leaves_the_device_usable_is_a_failure_to_load(
+    error: Exception, loader: Loader
+) -> None:
+    models = WarmModels(loader, 2)
+    loader.fail["a"] = error
+    assert isinstance(models.get(key("a")).exception(10), ModelLoadFailed)
+    assert models.trouble(60) is None
 
 
 def test_a_load_that_failed_keeps_nothing_of_the_model() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import redis
 
 from stoker_workers.broker.scripts import BEAT, RESTORE
+from stoker_workers.engine.faults import log_fault
 
 logger = logging.getLogger(__name__)
 
@@ -272,7 +273,7 @@ class Ledger:
         """Renew all leases, and have what waits for it acknowledged or given back.
 
         Returns:
-            Whether the server could be reached.
+            Whether all of it could be done.
         """
         with self._lock:
             self._returning.extend(self._resting)
@@ -283,6 +284,9 @@ class Ledger:
             self._return()
         except redis.RedisError as error:
             logger.warning("leases could not be renewed: %s", type(error).__name__)
+            return False
+        except Exception as error:  # noqa: BLE001 - without its thread, all leases would lapse
+            log_fault(logger, "leases could not be renewed", error)
             return False
         return True
 

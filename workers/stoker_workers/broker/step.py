@@ -24,11 +24,12 @@ from stoker_workers.broker.announcer import Announcer
 from stoker_workers.broker.hub import LoopCalls
 from stoker_workers.broker.intake import Intake
 from stoker_workers.broker.outlet import CeleryOutlet
-from stoker_workers.broker.returning import count_starts
+from stoker_workers.broker.returning import count_starts, suspect
 from stoker_workers.broker.transport import ledgers
 from stoker_workers.broker.watchdog import Watchdog
 from stoker_workers.engine.control import ModelControl
 from stoker_workers.engine.delivery import Outlet
+from stoker_workers.engine.faults import log_fault
 from stoker_workers.engine.flow import Flow
 from stoker_workers.exits import CONFIG
 
@@ -52,6 +53,8 @@ class Engine:
         models: The only models it serves; any if empty.
         warm: Lists the models it has loaded now.
         device: The device's name.
+        load_trouble: Says why no model can be loaded any more; None if it can. It is told the
+            seconds after which a step of a load counts as hung.
         control: The models as an operator sees them, where they are of any interest.
     """
 
@@ -62,6 +65,7 @@ class Engine:
     models: tuple[str, ...]
     warm: Callable[[], tuple[str, ...]]
     device: str
+    load_trouble: Callable[[float], str | None] = lambda _: None
     control: ModelControl | None = None
 
 
@@ -109,6 +113,7 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 raise SystemExit(CONFIG) from None
             self.announcer = Announcer(Registry(self.quick), lambda: self.serving(worker))
             self.ready = False
+            self.watchdog = Watchdog(self.trouble)
             commands.attach(worker, self.engine.control)
             self.engine.flow.listen(self.announcer.again)
             if self.engine.control is not None:
@@ -131,6 +136,8 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             self.clock.now()
             # What it loads can be seen; for jobs it is there once it is ready.
             self.announcer.start()
+            # What it loads may hang, or lose the device.
+            self.watchdog.start()
             # Before the consumer starts, so that no cold worker takes jobs.
             try:
                 self.engine.preload()
@@ -138,11 +145,10 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
                 # What an operator wrote, not a caller: it may be told in full.
                 logger.critical("a model cannot be preloaded: %s", error.message)
                 self.announcer.stop()
+                self.watchdog.stop()
                 raise SystemExit(CONFIG) from None
             _spare_the_collector()
             self.engine.flow.start()
-            self.watchdog = Watchdog(lambda: self.engine.flow.trouble(settings.hang_timeout))
-            self.watchdog.start()
             self.ready = True
             self.announcer.again()
 
@@ -163,6 +169,31 @@ def engine_step(settings: Settings, make: MakeEngine) -> type[bootsteps.StartSto
             self._unmark([delivery.id for delivery in self.engine.flow.interrupted()])
             for ledger in ledgers():
                 ledger.close()
+
+        def trouble(self) -> str | None:
+            """Say why this worker is to end; None if it works."""
+            # This first: a device that a load has lost is lost to the pass beside it as well.
+            why = self.engine.load_trouble(settings.hang_timeout)
+            if why is None:
+                return self.engine.flow.trouble(settings.hang_timeout)
+            if self.ready:
+                self._acquit()
+            return why
+
+        def _acquit(self) -> None:
+            """Have no job count as what ends this worker.
+
+            What runs is a suspect nevertheless, and runs alone next: a GPU tells of a pass's fault
+            with whatever call comes next.
+            """
+            try:
+                self.engine.flow.stop(_TERMINATE_SECONDS)
+                ids = [delivery.id for delivery in self.engine.flow.interrupted()]
+                self._unmark(ids)
+                if ids:
+                    suspect(self.quick, ids, guilty=False)
+            except Exception as error:  # noqa: BLE001 - the worker has to end all the same
+                log_fault(logger, "jobs count as having ended this worker", error)
 
         def _unmark(self, ids: Sequence[str]) -> None:
             """Take jobs that go back half done off the list of those that run."""

@@ -1,5 +1,6 @@
 """Loads models, one after another on a thread of its own; one that waits lets others pass it."""
 
+import logging
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -7,9 +8,13 @@ from traceback import clear_frames
 from typing import Final
 
 from stoker_tasks.errors import ModelLoadFailed, StokerError
+from stoker_workers.engine.faults import log_fault
+from stoker_workers.engine.forward import is_device_fault
 from stoker_workers.engine.model import ModelKey, WarmModel
 from stoker_workers.engine.progress import Course, Progress
 from stoker_workers.engine.shelf import Shelf
+
+logger = logging.getLogger(__name__)
 
 # Seconds for which a model that was just loaded counts as in use, until a job takes it: else the
 # next load could give it up before it served once.
@@ -24,7 +29,7 @@ class _Load:
     Args:
         key: What is loaded.
         shelf: Where the models are kept; its lock is held.
-        tell: Is called when its step has changed.
+        began: Is told when a step of it has begun, and whether that may not take long.
 
     Attributes:
         key: What is loaded.
@@ -34,23 +39,23 @@ class _Load:
         is_swap: Whether others were given up for it.
     """
 
-    def __init__(self, key: ModelKey, shelf: Shelf, tell: Callable[[], None]) -> None:
+    def __init__(self, key: ModelKey, shelf: Shelf, began: Callable[[bool], None]) -> None:
         self.key = key
         self.entry = shelf.entries[key]
         self.course: Course | None = None
         self.began = 0.0
         self.is_swap = False
         self._shelf = shelf
-        self._tell = tell
+        self._began = began
 
     @property
     def wary(self) -> bool:
         with self._shelf.lock:
             return self._shelf.is_suspect(self.key)
 
-    def step(self, what: str) -> None:
+    def step(self, what: str, *, timed: bool = True) -> None:
         self.entry.step = what
-        self._tell()
+        self._began(timed)
 
     def took(self, size: int) -> None:
         self.entry.size = size
@@ -96,25 +101,49 @@ class Loader:
         self._thread: threading.Thread | None = None
         # The thread's own, the one that was asked for first before the others.
         self._loads: list[_Load] = []
+        # Since when the thread does what must come to an end; None while it waits, or downloads.
+        self._since: float | None = None
+        self._ended = ""
 
     def want(self, key: ModelKey) -> None:
         """Have a model loaded; the shelf's lock is held, and its entry is there."""
         self._wanted.put(key)
         if self._thread is None:
             # A daemon: a download that hangs must not keep the process from ending.
-            self._thread = threading.Thread(
-                target=self._load_wanted, name="stoker-loader", daemon=True
-            )
+            self._thread = threading.Thread(target=self._run, name="stoker-loader", daemon=True)
             self._thread.start()
 
     def sweep_soon(self) -> None:
         """Have what is leaving, and no longer in use, given up."""
         self._wanted.put(None)
 
+    def trouble(self, hang_seconds: float) -> str | None:
+        """Say why no model can be loaded any more; None if it can. Whoever watches asks for it.
+
+        Args:
+            hang_seconds: How long a step of a load may take until the device or the model's code
+                counts as hung. Downloads, and waiting for room, may take any time.
+        """
+        since = self._since
+        if since is not None and self._clock() - since > hang_seconds:
+            return f"a step of a model's load has taken more than {hang_seconds:g} s"
+        return self._ended or None
+
+    def _run(self) -> None:
+        try:
+            self._load_wanted()
+        except BaseException as error:  # noqa: BLE001 - else nobody would know that it ended
+            # Whoever waits for a model waits on: `trouble` tells, and the process is to end.
+            log_fault(logger, "the loader ended", error)
+            lost = "the device was lost while a model was loaded"
+            self._ended = lost if is_device_fault(error) else "the loader ended"
+
     def _load_wanted(self) -> None:
         moved = False
         while True:
+            self._since = None
             asked = self._take_in(wait=not moved)
+            self._since = self._clock()
             gone = self._sweep()
             # Always from the first one on, so that none waits longer than for one step of another.
             moved = any(self._bring_on(load) for load in tuple(self._loads))
@@ -134,9 +163,13 @@ class Loader:
                 asked = True
                 if key is not None:
                     with self._shelf.lock:
-                        self._loads.append(_Load(key, self._shelf, self._tell))
+                        self._loads.append(_Load(key, self._shelf, self._began))
         except Empty:
             return asked
+
+    def _began(self, timed: bool) -> None:
+        self._since = self._clock() if timed else None
+        self._tell()
 
     def _sweep(self) -> bool:
         """Give up those that are leaving and no longer in use; tell whether there were any."""
@@ -171,7 +204,9 @@ class Loader:
             outcome = ended.value
         except StokerError as raised:
             outcome = raised
-        except BaseException as raised:  # noqa: BLE001 - whatever it is, the thread must go on
+        except BaseException as raised:  # whatever else it is, the thread must go on
+            if is_device_fault(raised):
+                raise
             outcome = ModelLoadFailed(
                 f"{load.key.model} could not be loaded: {type(raised).__name__}"
             )

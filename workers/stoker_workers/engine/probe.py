@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
-from stoker_workers.engine.forward import is_out_of_memory
+from stoker_workers.engine.forward import is_device_fault, is_out_of_memory
 from stoker_workers.engine.model import Chunk
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,9 @@ def probe(
 
     Returns:
         What was learned; None if there are no sample rows, or not one batch succeeded.
+
+    Raises:
+        RuntimeError: The device is lost to this process.
     """
     row = sample(_LENGTH)
     if row is None:
@@ -97,8 +100,8 @@ def probe(
             if fallen or spent or too_much or 2 * rows > _MOST_ROWS:
                 break
     except Exception as error:  # noqa: BLE001 - a probe decides nothing about the model's health
+        _pass_over(error)
         too_much = is_out_of_memory(error)
-        _warn(error)
     if not rates:
         return None
     peak = max(rates.values())
@@ -108,7 +111,7 @@ def probe(
     try:
         most = next((rows // 2 for rows in suspects if passes.are_slower(rows)), None)
     except Exception as error:  # noqa: BLE001 - as above
-        _warn(error)
+        _pass_over(error)
     # What was not timed since time ran out, or the machine had other work, may well be better.
     if most is None and too_much and max(rates) * row.length < least:
         most = max(rates)
@@ -154,6 +157,8 @@ class _Passes:
         return alone < _SLOWER * together
 
 
-def _warn(error: Exception) -> None:
+def _pass_over(error: Exception) -> None:
+    if is_device_fault(error):
+        raise error
     if not is_out_of_memory(error):
         logger.warning("a probe failed: %s", type(error).__name__)

@@ -19,8 +19,13 @@ class Progress(Protocol):
     def wary(self) -> bool:
         """Whether the load may kill the process: it is to be tried in another one first."""
 
-    def step(self, what: str) -> None:
-        """Say what is being done, for those who look on."""
+    def step(self, what: str, *, timed: bool = True) -> None:
+        """Say what is being done, for those who look on.
+
+        Args:
+            what: In a word or two.
+            timed: Whether it counts as hung if it takes too long; a download may take any time.
+        """
 
     def took(self, size: int) -> None:
         """Say how many bytes the loaded model takes."""
@@ -34,7 +39,7 @@ class Unwatched:
         """Whether the load may kill the process; nobody thinks so."""
         return False
 
-    def step(self, what: str) -> None:
+    def step(self, what: str, *, timed: bool = True) -> None:
         """Say what is being done."""
 
     def took(self, size: int) -> None:

@@ -107,13 +107,22 @@ class WarmModels:
             self._shelf.pinned.update(keys)
 
     def preload(self, keys: Iterable[ModelKey]) -> None:
-        """Load models and wait for them.
+        """Load models and wait for them: without end, if there is `trouble`.
 
         Raises:
             StokerError: One of them cannot be loaded.
         """
         for future in [self.get(key) for key in keys]:
             future.result()
+
+    def trouble(self, hang_seconds: float) -> str | None:
+        """Say why no model can be loaded any more; None if it can.
+
+        Args:
+            hang_seconds: How long a step of a load may take until the device or the model's code
+                counts as hung. Downloads, and waiting for room, may take any time.
+        """
+        return self._loader.trouble(hang_seconds)
 
     def evict(self, wanted: Callable[[ModelKey], bool]) -> list[ModelKey]:
         """Give up models, pinned or not; those in use when their jobs are done. Never blocks.

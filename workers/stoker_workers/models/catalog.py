@@ -80,7 +80,7 @@ def load_in_steps(
     recipe = replace(room.recipe, pipeline=custom_pipeline(entry.loading, room.recipe.pipeline))
     # What a model that was given up held until now.
     device.release_memory()
-    progress.step("fetching")
+    progress.step("fetching", timed=False)
     files = find_files(key, entry, recipe.roles, cache_dir or load_settings().cache_dir)
     folders = [
         files.own.path,

@@ -79,6 +79,15 @@ class Device:
         """Give the bytes that tensors take on a GPU now; 0 where nobody counts them."""
         return torch.cuda.memory_allocated(self.torch) if self.kind == "cuda" else 0
 
+    def check(self) -> None:
+        """Wait for a GPU to do what it was told; one that is lost to this process raises here.
+
+        Raises:
+            RuntimeError: It is lost.
+        """
+        if self.kind == "cuda":
+            torch.cuda.synchronize(self.torch)
+
     def release_memory(self) -> None:
         """Give back the memory of what is no longer used. Call it outside of `except` blocks.
 

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from stoker_config.models_file import Loading
 from stoker_tasks.errors import ModelLoadFailed, StokerError
 from stoker_tasks.parts import PARTS, install_words
-from stoker_workers.engine.forward import is_out_of_memory
+from stoker_workers.engine.forward import is_device_fault, is_out_of_memory
 from stoker_workers.models.device import Device
 from stoker_workers.models.files import Files
 from stoker_workers.models.quantization import quantization_config
@@ -84,6 +84,7 @@ def load_pipeline(task: str, recipe: Recipe, files: Files, device: Device, loadi
 
     Raises:
         ModelLoadFailed: The files cannot be loaded, or make no model for this task.
+        RuntimeError: The device is lost to this process.
     """
     # Its warnings quote texts and targets of callers.
     transformers_logging.set_verbosity_error()
@@ -94,9 +95,13 @@ def load_pipeline(task: str, recipe: Recipe, files: Files, device: Device, loadi
         raise
     # Any library may be at work here, and whatever it raises, the model is not usable.
     except Exception as error:
+        if is_device_fault(error):
+            raise
         failure = _explain(error, files.model, device)
         logger.exception("%s", failure)
     device.release_memory()
+    # What was raised may hide it: transformers does what converts weights in words of its own.
+    device.check()
     raise failure
 
 

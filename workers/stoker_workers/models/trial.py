@@ -4,7 +4,8 @@ A worker that is killed takes along all that it runs, and nobody knows which of 
 process that does nothing but load one model says it by its death. It is told line by line what to
 load, and to go on once there is memory; it tells that it has begun, how many bytes the model will
 take, and, by its exit code, that it outlived the load: be the model loaded, or an exception raised,
-which the worker's own load will raise as well.
+which the worker's own load will raise as well. One that loses the device, or hangs, would end the
+worker too.
 """
 
 import faulthandler
@@ -24,6 +25,7 @@ from pydantic import BaseModel
 from stoker_config.models_file import ModelEntry
 from stoker_config.settings import child_environment
 from stoker_tasks.errors import ModelLoadFailed
+from stoker_workers.engine.forward import is_device_fault
 from stoker_workers.engine.model import ModelKey
 from stoker_workers.engine.progress import UNWATCHED, Progress, at_once
 from stoker_workers.orphans import die_with_parent
@@ -38,6 +40,8 @@ _BEGUN: Final = b"begun\n"
 _GO: Final = b"go\n"
 # No code that a model may bring ends its process with this by accident.
 _OUTLIVED: Final = 93
+# It lost its device.
+_LOST: Final = 94
 # The kernel kills this process before any other.
 _FIRST_TO_GO: Final = "1000"
 # By these a service manager, a shutdown or a person ends the worker, and all that is with it.
@@ -63,6 +67,7 @@ def load_on_trial(
     device: "Device",
     entry: ModelEntry,
     progress: Progress = UNWATCHED,
+    hang_seconds: float | None = None,
     program: Sequence[str] = _PROGRAM,
 ) -> Generator[int, None, None]:
     """Load a model in a process of its own, which ends with that.
@@ -75,6 +80,7 @@ def load_on_trial(
         device: Where to put it.
         entry: How the models file lists it.
         progress: Is told of it.
+        hang_seconds: How long the load may take, once there is memory; any time if None.
         program: What the process runs.
 
     Yields:
@@ -107,13 +113,19 @@ def load_on_trial(
         if process.stdout.readline() != _BEGUN:
             logger.warning("a model is loaded without a trial, which could not begin")
             return
+        # It may have to download the model.
+        progress.step("loading on trial", timed=False)
         size = process.stdout.readline()
         if size:
             yield int(size)
             device.release_memory()
-            progress.step("loading on trial")
+            # One that hangs is ended here, and this worker lives on.
+            progress.step("loading on trial", timed=False)
             _tell(process.stdin, _GO)
-        code = process.wait()
+        code: int | None = process.wait(hang_seconds)
+    except subprocess.TimeoutExpired:
+        progress.step("ending its trial")
+        code = None
     finally:
         _end(process)
     if code == _OUTLIVED:
@@ -134,7 +146,13 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _failure(name: str, code: int) -> ModelLoadFailed:
+def _failure(name: str, code: int | None) -> ModelLoadFailed:
+    if code is None or code == _LOST:
+        what = "hung (STOKER_HANG_TIMEOUT)" if code is None else "lost the device"
+        return ModelLoadFailed(
+            f"loading {name} {what} in the process in which that was tried: load it otherwise "
+            "(models file), or with other versions of its libraries"
+        )
     what = f"loading {name} ended the process in which that was tried"
     if code >= 0:
         return ModelLoadFailed(
@@ -163,9 +181,11 @@ def _failure(name: str, code: int) -> ModelLoadFailed:
 
 def main() -> None:
     """Be the process of a trial; never returns."""
-    # Whatever is raised, this process is alive.
-    with suppress(BaseException):
+    try:
         _run()
+    except BaseException as error:  # noqa: BLE001 - whatever is raised, this process is alive
+        if is_device_fault(error):
+            os._exit(_LOST)
     os._exit(_OUTLIVED)
 
 
