@@ -5,7 +5,6 @@ from typing import Any
 from celery import Celery
 
 from stoker_config.keys import PRIORITY_STEPS
-from stoker_config.lapsed import VISIBILITY_TIMEOUT
 from stoker_config.sentinel import celery_options
 from stoker_config.settings import Settings, load_settings
 from stoker_tasks.wire import PRIORITIES, queue_name
@@ -47,7 +46,7 @@ def make_app(
         broker_transport_options={
             "priority_steps": list(PRIORITY_STEPS),
             "queue_order_strategy": "priority",
-            "visibility_timeout": VISIBILITY_TIMEOUT,
+            "visibility_timeout": settings.visibility_timeout,
             **of_sentinels,
         },
         result_backend_transport_options={} if settings.apart else of_sentinels,

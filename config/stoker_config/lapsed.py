@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stoker_config import keys
-from stoker_config.settings import DAY
+from stoker_config.settings import DAY, Settings
 
-# Seconds after which kombu gives back what a worker on its own transport holds, which renews
-# nothing: longer than any pause of its event loop, short enough to be waited for after a crash.
-VISIBILITY_TIMEOUT: Final = 3600
 # For how long the deaths and the starts of a job are remembered.
 COUNT_SECONDS: Final = 7 * DAY
 
@@ -72,15 +69,15 @@ class Beat:
         """Read it: the last of the held deliveries and its time, as Redis spells them."""
         return cls(last[0].decode(), float(last[1])) if last else cls()
 
-    def is_over(self, now: float, lease: float) -> bool:
+    def is_over(self, now: float, settings: Settings) -> bool:
         """Tell whether the lease is over.
 
         Args:
             now: Seconds since the epoch by the server's clock.
-            lease: Seconds of a lease of Stoker's workers.
+            settings: The seconds of a lease, and of one on kombu's own transport.
         """
         # A tag of Stoker's own transport has a dot in it.
-        seconds = lease if "." in self.tag else VISIBILITY_TIMEOUT
+        seconds = settings.lease if "." in self.tag else settings.visibility_timeout
         return not self.tag or now - self.at > seconds
 
 

@@ -60,13 +60,18 @@ class Settings(BaseSettings):
             does, which comes to the same and takes longer.
         lease: Seconds after which the jobs of a silent worker go to another one, with any worker's
             next look, which comes every 5 seconds or more often (`stoker` only; kombu's own
-            transport waits an hour), and after which producers call them `queued` again if no
-            worker lives; the same for both sides.
+            transport has `visibility_timeout`), and after which producers call them `queued` again
+            if no worker lives; the same for both sides.
+        visibility_timeout: Seconds after which a job goes to another worker that one on kombu's own
+            transport has taken and not ended: kombu's own setting, no less than any worker on this
+            Redis has, Stoker's or not, and no less than `lease`; the same for both sides.
         hang_timeout: Seconds after which a forward pass counts as hung, or what is done to one job
             before or after it, or a step of a model's load (downloads may take any time); the
             worker process then ends, and its jobs run again.
         worker_id: What a supervisor calls the worker process that it has started; not for people.
         prefetch: How many jobs a worker holds at most, running and waiting.
+        eta_limit: How many more it holds at most while jobs have a `countdown` or an `eta` to wait
+            for, each of which makes room for one more; any number if it is empty.
         queue_limit: The most jobs that may wait in a pool's queue; any number if absent. Beyond it
             Stoker's clients are refused (`queue_full`).
         tenant_limit: The most jobs of one tenant that may wait or run, in all pools; any number if
@@ -145,9 +150,11 @@ class Settings(BaseSettings):
     transport: Literal["stoker", "stock"] = "stoker"
     fast_lane: bool = True
     lease: float = Field(default=60.0, gt=0)
+    visibility_timeout: float = Field(default=3600.0, gt=0)
     hang_timeout: float = Field(default=1800.0, gt=0)
     worker_id: str = ""
     prefetch: int = Field(default=768, ge=1)
+    eta_limit: int | None = Field(default=50_000, ge=0)
     queue_limit: int | None = Field(default=None, ge=1)
     tenant_limit: int | None = Field(default=None, ge=1)
     inline_limit: int = Field(default=64 * KIB, ge=1)
@@ -211,7 +218,7 @@ class Settings(BaseSettings):
                     ) from None
         return tuple(each.lower().rstrip(".") for each in value)
 
-    @field_validator("models_file", mode="before")
+    @field_validator("models_file", "eta_limit", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return value or None
@@ -241,6 +248,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 "a sentinel:// URL needs STOKER_MASTER_NAME: sentinels may watch several servers, "
                 "each under a name"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shared_server(self) -> Self:
+        if self.visibility_timeout < self.lease:
+            raise ValueError(
+                f"visibility_timeout is {self.visibility_timeout:g} s, and lease {self.lease:g} s: "
+                "kombu's workers would take Stoker's for dead before their leases are over. Raise "
+                "STOKER_VISIBILITY_TIMEOUT, or lower STOKER_LEASE"
             )
         return self
 

@@ -187,7 +187,7 @@ class Client(Files, Operating):
     def _settled(self, job_id: str, beat: Beat) -> bool:
         """Mark a job as running no more, if no worker lives that could run it, or give it back."""
         now = self._server.clock.now()
-        if not beat.is_over(now, self.settings.lease) or self._server.registry.workers():
+        if not beat.is_over(now, self.settings) or self._server.registry.workers():
             return False
         self._server.redis.eval(*settle(job_id, beat))
         return True

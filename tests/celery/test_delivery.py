@@ -82,7 +82,7 @@ def test_what_a_killed_worker_held_late_runs_again(judged: Judged) -> None:
         dying.send_signal(signal.SIGKILL)
         dying.wait()
     [tag] = [tag for tag, each in judged.server.hgetall("unacked").items() if held.id in each]
-    # Kombu's timeout is an hour, and so is the lease of an app that sets none: let it lapse.
+    # Kombu's timeout is an hour, and the lease of an app that sets none a minute: let it lapse.
     judged.server.zadd("unacked_index", {tag: 1})
     with judged.start("heir", *arguments):
         until(judged.notes, SECONDS)

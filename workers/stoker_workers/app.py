@@ -64,6 +64,7 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
         worker_pool="threads",
         worker_concurrency=1,
         worker_prefetch_multiplier=settings.prefetch,
+        worker_eta_task_limit=_most_held(settings),
         worker_send_task_events=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
@@ -79,13 +80,18 @@ def make_worker_app(settings: Settings, make: MakeEngine | None = None) -> Celer
     return app
 
 
+def _most_held(settings: Settings) -> int | None:
+    """Say how many jobs a worker holds at most, those that wait for their time among them."""
+    return None if settings.eta_limit is None else settings.prefetch + settings.eta_limit
+
+
 def broker_conf(settings: Settings) -> dict[str, Any]:
     """Give the Celery settings that choose how this worker takes messages."""
     if settings.transport == "stock":
         return {}
     options = {
         **make_app(settings).conf.broker_transport_options,
-        "visibility_timeout": settings.lease,
+        "lease": settings.lease,
         "unacked_restore_interval": min(5.0, settings.lease / 3),
     }
     if settings.worker_id:

@@ -150,7 +150,7 @@ class AsyncClient:
     async def _settled(self, job_id: str, beat: Beat) -> bool:
         """Mark a job as running no more, if no worker lives; see `Client`."""
         now = await self._server.now()
-        if not beat.is_over(now, self.blocking.settings.lease) or (await self._server.served())[0]:
+        if not beat.is_over(now, self.blocking.settings) or (await self._server.served())[0]:
             return False
         await self._server.redis.eval(*settle(job_id, beat))
         return True

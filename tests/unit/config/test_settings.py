@@ -49,6 +49,7 @@ def test_every_setting_is_documented() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("device", None), ("batch_rows", 0), ("log_level", "loud"), ("transport", "amqp")]
+    + [("visibility_timeout", 0), ("visibility_timeout", 59.9), ("eta_limit", -1)]
     + [("allowed_networks", each) for each in ("10.0.0.0/33", "10.0.0", "a/b", "http://a", "-a")],
 )
 def test_what_makes_no_sense_is_refused(name: str, value: object) -> None:

@@ -28,7 +28,7 @@ def server(redis_url: str) -> Iterator[Any]:
 def survivor(redis_url: str) -> Iterator[Any]:
     """A living worker's channel."""
     url = f"{ALIAS}+socket://{redis_url.removeprefix('unix://')}"
-    options = {"queue_order_strategy": "priority", "visibility_timeout": 60}
+    options = {"queue_order_strategy": "priority", "lease": 60}
     with Connection(url, transport_options=options) as connection:
         channel = connection.channel()
         channel.basic_consume("stoker", False, lambda _: None, "consumer")
@@ -130,7 +130,7 @@ def test_what_lives_or_is_ended_meanwhile_is_passed_over(server: Any) -> None:
     held.acknowledge(["dead0-0123456789ab.1.2"])
     server.zadd("unacked_index", {"dead0-0123456789ab.1.4": server.time()[0]})
 
-    assert leases.give_back_lapsed(held, 60.0, lambda _, key: [key]) == (3, False)
+    assert leases.give_back_lapsed(held, 60.0, 3600.0, lambda _, key: [key]) == (3, False)
 
     assert waiting(server) == [0, 2, 4]
     assert server.hkeys("unacked") == [b"dead0-0123456789ab.1.4"]

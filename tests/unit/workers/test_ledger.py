@@ -16,7 +16,7 @@ TAGS = [f"earlier.{number}" for number in range(6)]
 @pytest.fixture
 def channel(redis_url: str) -> Iterator[Any]:
     url = f"{ALIAS}+socket://{redis_url.removeprefix('unix://')}"
-    with Connection(url, transport_options={"visibility_timeout": 60}) as connection:
+    with Connection(url, transport_options={"lease": 60}) as connection:
         channel = connection.channel()
         yield channel
         # It is the process's, and the server is other tests' as well.

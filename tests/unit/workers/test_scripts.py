@@ -15,6 +15,8 @@ from kombu import Connection
 from stoker_config import keys
 from stoker_config.keys import PRIORITY_STEPS as STEPS
 from stoker_config.lapsed import COUNT_SECONDS
+from stoker_config.settings import Settings
+from stoker_workers.app import make_worker_app
 from stoker_workers.broker.leases import give_back_doubted, give_back_lapsed, give_back_marked
 from stoker_workers.broker.ledger import Ledger, Return
 from stoker_workers.broker.scripts import CLAIM, LAPSED, LONG
@@ -22,6 +24,7 @@ from stoker_workers.broker.transport import ALIAS
 from stoker_workers.engine.turns import EVERY
 from tests.support.until import until
 
+STOCK = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
 LISTS = ["q", "q\x06\x163", "q\x06\x166", "q\x06\x169"]
 
 
@@ -169,7 +172,7 @@ def test_what_ran_when_its_holder_fell_silent_waits_again_and_its_death_counts_o
     server.zadd(keys.RUNNING, {"ran": 5})
 
     for _ in range(2):
-        give_back_lapsed(ledger(server), 60.0, lambda _, key: [key])
+        give_back_lapsed(ledger(server), 60.0, 3600.0, lambda _, key: [key])
 
     assert server.llen("q") == 2
     assert server.zcard(keys.RUNNING) == 0
@@ -248,8 +251,7 @@ def test_acknowledgements_wait_while_the_server_is_away(server: Any) -> None:
 
 def test_a_stock_workers_delivery_lapses_by_kombus_timeout_not_by_the_lease(server: Any) -> None:
     now = server.time()[0]
-    stock = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
-    held = {stock: now - 100, "worker-0123456789ab.1.1": now - 100, "worker-0123456789ab.1.2": now}
+    held = {STOCK: now - 100, "worker-0123456789ab.1.1": now - 100, "worker-0123456789ab.1.2": now}
     server.zadd("index", held)
     server.hset("table", mapping=dict.fromkeys(held, "text"))
 
@@ -257,8 +259,25 @@ def test_a_stock_workers_delivery_lapses_by_kombus_timeout_not_by_the_lease(serv
         return list(server.eval(LAPSED, 2, "index", "table", 60, 3600, 10))
 
     assert lapsed() == [b"worker-0123456789ab.1.1"]
-    server.zadd("index", {stock: now - 4000})
-    assert sorted(lapsed()) == [stock.encode(), b"worker-0123456789ab.1.1"]
+    server.zadd("index", {STOCK: now - 4000})
+    assert sorted(lapsed()) == [STOCK.encode(), b"worker-0123456789ab.1.1"]
+
+
+@pytest.mark.parametrize("transport", ["stoker", "stock"])
+@pytest.mark.parametrize(("timeout", "back"), [(3600, 1), (7200, 0)])
+def test_how_long_a_stock_worker_has_is_a_setting_of_both_transports(
+    server: Any, redis_url: str, transport: str, timeout: int, back: int
+) -> None:
+    fill_jobs(server, "held")
+    server.hset("unacked", STOCK, b"[" + server.rpop("q") + b', "", "q"]')
+    server.zadd("unacked_index", {STOCK: server.time()[0] - 4000})
+    given = {"redis_url": redis_url, "transport": transport, "visibility_timeout": timeout}
+
+    app = make_worker_app(Settings.model_validate(given))
+    with app, app.connection_for_read() as connection:
+        connection.default_channel.qos.restore_visible()
+
+    assert (server.llen("q"), server.hlen("unacked")) == (back, 1 - back)
 
 
 def test_many_stock_deliveries_hide_no_lapsed_one(server: Any) -> None:

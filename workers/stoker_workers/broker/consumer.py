@@ -20,6 +20,7 @@ from stoker_tasks.catalog import find, implied_parameters
 from stoker_tasks.errors import Internal, InvalidInput, StokerError, UnknownTask
 from stoker_tasks.event import listener_of
 from stoker_tasks.wire import COUNTED_HEADER, HIDDEN, TASK_PREFIX, celery_name, task_name
+from stoker_workers.broker.prefetch import Prefetch
 from stoker_workers.broker.request import LISTENER
 from stoker_workers.broker.strategy import JobStrategy
 from stoker_workers.engine.faults import log_fault
@@ -47,6 +48,7 @@ class JobConsumer(Consumer):
     """A consumer that refuses what it cannot take, and says so to whoever waits for it."""
 
     Strategies = _Strategies
+    qos: Any
 
     def connect(self) -> Any:
         """Connect to the broker; what `inspect stats` tells of it bears no password."""
@@ -54,6 +56,12 @@ class JobConsumer(Consumer):
         told = connection.info
         connection.info = lambda: _without_secrets(told())
         return connection
+
+    def loop_args(self) -> Any:
+        """Give what the event loop is run with, before any message is counted."""
+        made = self.qos
+        self.qos = Prefetch(made.callback, made.value, made.max_prefetch)
+        return super().loop_args()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Give the function that takes each message."""

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from stoker_config import keys
 from stoker_config.keys import PRIORITY_STEPS
-from stoker_config.lapsed import VISIBILITY_TIMEOUT
 from stoker_workers.broker.envelope import NO_ENVELOPE
 from stoker_workers.broker.ledger import Ledger, Return
 from stoker_workers.broker.scripts import LAPSED
@@ -25,7 +24,9 @@ _ENOUGH: Final = 16 * 2**20
 QueuesOf = Callable[[str, str], Sequence[str]]
 
 
-def give_back_lapsed(ledger: Ledger, lease: float, queues_of: QueuesOf) -> tuple[int, bool]:
+def give_back_lapsed(
+    ledger: Ledger, lease: float, visibility_timeout: float, queues_of: QueuesOf
+) -> tuple[int, bool]:
     """Give back deliveries whose holder has been silent for longer than the lease.
 
     What each of the holders had claimed goes back in its order.
@@ -33,13 +34,14 @@ def give_back_lapsed(ledger: Ledger, lease: float, queues_of: QueuesOf) -> tuple
     Args:
         ledger: Of the server; whose deliveries they were does not matter.
         lease: Seconds.
+        visibility_timeout: Seconds after which a stock worker's delivery is given back.
         queues_of: Gives the queues that an exchange routes a key to, for a stock worker's.
 
     Returns:
         How many there were, and whether there may be more, for another look.
     """
     found = ledger.client.eval(
-        LAPSED, 2, ledger.index, ledger.table, lease, VISIBILITY_TIMEOUT, _LOOK
+        LAPSED, 2, ledger.index, ledger.table, lease, visibility_timeout, _LOOK
     )
     tags = _in_order([tag.decode() for tag in found])
     done, whole = _give_back(ledger, tags, queues_of, enough=_ENOUGH)

@@ -89,7 +89,9 @@ class QoS(stock.QoS):
         If it is very much, the event loop has a turn now and then.
         """
         channel = self.channel
-        done, more = give_back_lapsed(channel.ledger, channel.visibility_timeout, channel.queues_of)
+        done, more = give_back_lapsed(
+            channel.ledger, channel.lease, channel.visibility_timeout, channel.queues_of
+        )
         hub = get_event_loop()
         if more and hub is not None:
             hub.call_later(_REST, channel.connection.cycle.maybe_restore_messages)

@@ -51,6 +51,13 @@ RELIED_ON: Final[tuple[tuple[str, str], ...]] = (
     ("celery.worker.consumer.consumer", "Consumer.on_unknown_message"),
     ("celery.worker.consumer.consumer", "Consumer.on_invalid_task"),
     ("celery.worker.consumer.consumer", "Consumer.on_decode_error"),
+    # Celery and kombu: the count of messages that a worker may hold, and what it is used by.
+    ("celery.worker.consumer.consumer", "Consumer.loop_args"),
+    ("celery.worker.consumer.consumer", "Consumer.apply_eta_task"),
+    ("kombu.common", "QoS.increment_eventually"),
+    ("kombu.common", "QoS.decrement_eventually"),
+    ("kombu.common", "QoS.set"),
+    ("kombu.common", "QoS()._mutex"),
     # Celery: the table in which the consumer looks a message's task up.
     ("celery.worker.consumer.consumer", "Consumer.Strategies"),
     # Celery: a result is written by these, and fits below this size.

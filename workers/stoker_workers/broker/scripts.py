@@ -97,7 +97,7 @@ return done
 
 # Lists the tags of deliveries whose holder is silent. A delivery of Stoker's has a dot in its tag
 # and is renewed, so it lapses after the lease; a stock worker renews nothing, and its deliveries
-# lapse only after kombu's own visibility timeout.
+# lapse only after kombu's own visibility timeout, which is the longer one.
 # KEYS: index, hash. ARGV: seconds of a lease, seconds of a stock delivery, at most how many.
 LAPSED: Final = """
 local now = tonumber(redis.call('TIME')[1])

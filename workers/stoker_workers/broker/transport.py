@@ -56,6 +56,8 @@ class Channel(stock.Channel):
     QoS = QoS
     Message = Message
     claim_limit = 256
+    # Seconds; `visibility_timeout` is kombu's, for what stock workers hold.
+    lease = 60.0
     # What all tags of this worker begin with, so that its supervisor can give them back.
     worker_id = "unsupervised"
     # How many clients have heard what was last sent to all; None if nothing was.
@@ -63,6 +65,7 @@ class Channel(stock.Channel):
     from_transport_options = (
         *stock.Channel.from_transport_options,
         "claim_limit",
+        "lease",
         "worker_id",
     )
 
@@ -89,9 +92,7 @@ class Channel(stock.Channel):
             pool = self._get_pool()
             pool.connection_kwargs["socket_timeout"] = ANSWER_SECONDS
             client = redis.Redis(connection_pool=pool)
-            _ledgers[key] = Ledger(
-                client, self.unacked_index_key, self.unacked_key, self.visibility_timeout
-            )
+            _ledgers[key] = Ledger(client, self.unacked_index_key, self.unacked_key, self.lease)
         return _ledgers[key]
 
     def _server(self) -> tuple[Any, ...]:
