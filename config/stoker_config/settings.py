@@ -70,8 +70,9 @@ class Settings(BaseSettings):
             worker process then ends, and its jobs run again.
         worker_id: What a supervisor calls the worker process that it has started; not for people.
         prefetch: How many jobs a worker holds at most, running and waiting.
-        eta_limit: How many more it holds at most while jobs have a `countdown` or an `eta` to wait
-            for, each of which makes room for one more; any number if it is empty.
+        eta_limit: How many jobs beyond `prefetch` a worker holds at most: each that waits for its
+            `countdown` or `eta` makes room for one. With as many as that it takes none of any kind
+            until one of them has ended. Any number if it is empty.
         queue_limit: The most jobs that may wait in a pool's queue; any number if absent. Beyond it
             Stoker's clients are refused (`queue_full`).
         tenant_limit: The most jobs of one tenant that may wait or run, in all pools; any number if
