@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from stoker_config.artifacts import BINARY, SCHEME, Weight, gone, is_name, new_uri
+from stoker_config.clock import DAY
 from stoker_config.s3 import code_of, connect_s3, reaching
-from stoker_config.settings import DAY, Settings
+from stoker_config.settings import Settings
 from stoker_config.sizes import MIB
 from stoker_tasks.errors import TooLarge
 

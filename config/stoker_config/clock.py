@@ -6,6 +6,8 @@ from typing import Any, Final
 
 logger = logging.getLogger(__name__)
 
+DAY: Final = 86_400
+
 # For so long a process's own steady clock is trusted to run as fast as the server's.
 _SECONDS: Final = 60.0
 

@@ -6,10 +6,13 @@ supervisor, or any living worker. While no worker lives, a producer that asks fo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stoker_config import keys
-from stoker_config.settings import DAY, Settings
+from stoker_config.clock import DAY
+
+if TYPE_CHECKING:
+    from stoker_config.settings import Settings
 
 # For how long the deaths and the starts of a job are remembered.
 COUNT_SECONDS: Final = 7 * DAY
@@ -69,7 +72,7 @@ class Beat:
         """Read it: the last of the held deliveries and its time, as Redis spells them."""
         return cls(last[0].decode(), float(last[1])) if last else cls()
 
-    def is_over(self, now: float, settings: Settings) -> bool:
+    def is_over(self, now: float, settings: "Settings") -> bool:
         """Tell whether the lease is over.
 
         Args:

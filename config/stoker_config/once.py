@@ -7,7 +7,7 @@ which is what a submit asks; and from the job to its key, for whoever ends, dele
 from typing import Final
 
 from stoker_config import keys
-from stoker_config.settings import DAY
+from stoker_config.clock import DAY
 
 # A key is kept for so long while its job waits; from the job's end on, a setting counts.
 WAITING_SECONDS: Final = 90 * DAY

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from stoker_config import keys
-from stoker_config.settings import DAY
+from stoker_config.clock import DAY
 from stoker_tasks.event import Event
 
 # An event that nobody could deliver for so long is given up: the schedule's last attempt comes 76

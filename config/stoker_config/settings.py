@@ -13,12 +13,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from stoker_config.clock import DAY
 from stoker_config.sentinel import SCHEME, Sentinels
 from stoker_config.sizes import KIB, MIB, parse_size
 from stoker_config.urls import for_celery, for_redis_py
 from stoker_tasks.limits import Limits
-
-DAY = 86_400
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stoker_config import keys
 from stoker_config.keys import PRIORITY_STEPS
 from stoker_config.once import TAKE
-from stoker_config.settings import Settings
 from stoker_tasks.errors import QueueFull
 from stoker_tasks.wire import pool_name
+
+if TYPE_CHECKING:
+    from stoker_config.settings import Settings
 
 # How many seconds a refused producer is told to wait: while no rate is known, and at most.
 _RETRY: Final = 5
@@ -165,7 +167,7 @@ class Bounds:
     tenant: int | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> "Bounds":
+    def of(cls, settings: "Settings") -> "Bounds":
         """Give those that the settings say."""
         return cls(settings.queue_limit, settings.tenant_limit)
 

@@ -4,16 +4,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stoker.place import read as read_place
 from stoker.status import CancelAnswer
 from stoker_config import keys, outbox
 from stoker_config.once import KEEP
 from stoker_config.retention import Retention
-from stoker_config.settings import Settings
 from stoker_tasks.event import listener_of
 from stoker_tasks.stored import read
+
+if TYPE_CHECKING:
+    from stoker_config.settings import Settings
 
 # A canceled job may wait long before a worker meets its message: behind a countdown, or a backlog.
 _TOMBSTONE_SECONDS: Final = 90 * 86_400
@@ -88,7 +90,7 @@ def tell(answers: Sequence[Any]) -> Known:
     return Known(wanted, read_place(line).retention if line else None)
 
 
-def question(job_id: str, known: Known, settings: Settings) -> tuple[Any, ...]:
+def question(job_id: str, known: Known, settings: "Settings") -> tuple[Any, ...]:
     """Give the arguments of the EVAL that cancels a job.
 
     Args:

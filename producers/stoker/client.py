@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from stoker import cancel, status
 from stoker.admission import Admission
@@ -23,11 +23,13 @@ from stoker.server import Server, server_of
 from stoker.status import CancelAnswer, Seen, Status
 from stoker.whereabouts import Whereabouts
 from stoker_config.lapsed import Beat, settle
-from stoker_config.settings import Settings
 from stoker_tasks.job import Job
 from stoker_tasks.result import Result
 from stoker_tasks.streaming import Piece
 from stoker_tasks.wire import queue_name
+
+if TYPE_CHECKING:
+    from stoker_config.settings import Settings
 
 
 class Client(Files, Operating):
@@ -55,8 +57,11 @@ class Client(Files, Operating):
         redis_url: str | None = None,
         *,
         app: Any = None,
-        settings: Settings | None = None,
+        settings: "Settings | None" = None,
     ) -> None:
+        # Here, and not above: who imports Stoker may never make a client.
+        from stoker_config.settings import Settings
+
         server: dict[str, Any] = {} if redis_url is None else {"redis_url": redis_url}
         settings = settings or Settings()
         if app is not None:

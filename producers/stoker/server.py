@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from stoker_config.keys import PRIORITY_STEPS
-from stoker_config.settings import Settings
 from stoker_tasks.wire import PRIORITIES
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from stoker_config.artifacts import ArtifactStore
     from stoker_config.clock import ServerClock
     from stoker_config.serving import Registry
+    from stoker_config.settings import Settings
 
 Part = TypeVar("Part")
 
@@ -34,7 +34,7 @@ class Server:
         app: A Celery app to use instead of one of Stoker's own.
     """
 
-    def __init__(self, settings: Settings, app: Any = None) -> None:
+    def __init__(self, settings: "Settings", app: Any = None) -> None:
         self.settings = settings
         self._given_app = app
         self._lock = threading.RLock()
@@ -145,7 +145,7 @@ class Server:
         return open_store(self.settings, self.redis)
 
 
-def server_of(app: Any, settings: Settings) -> dict[str, Any]:
+def server_of(app: Any, settings: "Settings") -> dict[str, Any]:
     """Give the settings that name a Celery app's server.
 
     Args:
@@ -207,13 +207,13 @@ def _place(url: str) -> tuple[str, str, int | None, str]:
     return parts.scheme, parts.hostname or "", parts.port or 6379, parts.path.strip("/") or "0"
 
 
-def _make_app(settings: Settings) -> Any:
+def _make_app(settings: "Settings") -> Any:
     from stoker_config.app import make_app
 
     return make_app(settings)
 
 
-def _connect(settings: Settings, name: str = "redis_url") -> Any:
+def _connect(settings: "Settings", name: str = "redis_url") -> Any:
     from stoker_config.servers import connect, refuse_unfit
 
     client = connect(settings)

@@ -28,7 +28,7 @@ from stoker import (
 from stoker.idempotency import digest_of
 from stoker.ids import new_id
 from stoker_config import keys
-from stoker_config.settings import DAY
+from stoker_config.clock import DAY
 from tests.doubles.stock import CLASSIFY, Producer, Raised
 from tests.support.until import until
 

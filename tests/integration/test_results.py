@@ -27,7 +27,8 @@ from stoker import (
     errors,
 )
 from stoker_config import keys
-from stoker_config.settings import DAY, Settings
+from stoker_config.clock import DAY
+from stoker_config.settings import Settings
 from stoker_config.sizes import KIB
 from stoker_tasks.errors import ErrorType
 from stoker_tasks.result import referenced

@@ -13,7 +13,8 @@ import redis
 from stoker_config.artifacts import new_uri
 from stoker_config.artifacts_redis import RedisArtifacts
 from stoker_config.artifacts_s3 import DAYS, KEEP_DAYS, S3Artifacts
-from stoker_config.settings import DAY, Settings
+from stoker_config.clock import DAY
+from stoker_config.settings import Settings
 from stoker_config.sizes import MIB
 from stoker_config.stores import open_store
 from stoker_tasks.errors import Gone, NoUrl, StorageUnavailable, TooLarge
