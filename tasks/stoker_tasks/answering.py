@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from stoker_tasks.job import Job, Parameters
 from stoker_tasks.media import FETCHED, MediaInput
 from stoker_tasks.spec import PADDED, TaskSpec
+from stoker_tasks.strict import Strict
 
 Words = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -16,10 +17,6 @@ Thousandths = Annotated[int, Field(ge=0, le=1000)]
 Box = tuple[Thousandths, Thousandths, Thousandths, Thousandths]
 Columns = Annotated[dict[str, list[str]], Field(min_length=1)]
 Rows = Annotated[list[dict[str, str]], Field(min_length=1)]
-
-
-class _Inputs(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class SpanParameters(Parameters):
@@ -50,7 +47,7 @@ class QuestionAnsweringParameters(SpanParameters):
     align_to_words: bool | None = None
 
 
-class TextQuestion(_Inputs):
+class TextQuestion(Strict):
     """A question, and the text in which its answer is sought."""
 
     question: Words = Field(repr=False)
@@ -76,7 +73,7 @@ class TextAnswer(TypedDict):
     answer: str
 
 
-class TableQuestion(_Inputs):
+class TableQuestion(Strict):
     """A table, by columns or by rows, and one question about it or several."""
 
     table: Columns | Rows = Field(repr=False)
@@ -127,7 +124,7 @@ class TableAnswer(_TableAnswer, total=False):
     aggregator: str
 
 
-class DocumentQuestion(_Inputs):
+class DocumentQuestion(Strict):
     """A question about a page: its picture, its words with their places, or both."""
 
     question: Words = Field(repr=False)

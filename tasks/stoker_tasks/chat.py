@@ -1,46 +1,39 @@
-"""Chats whose messages hold texts, images, sounds and films."""
+"""Chats whose messages hold texts, images, sounds and films.
+
+Extra keys are refused: transformers would open what a caller calls `url` or `path`.
+"""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from stoker_tasks.media import MediaInput
-
-# Extra keys are refused: transformers would open what a caller calls `url` or `path`.
-_PART = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+from stoker_tasks.strict import Strict
 
 
-class TextPart(BaseModel):
+class TextPart(Strict):
     """A part of a message that is text."""
-
-    model_config = _PART
 
     type: Literal["text"]
     text: str = Field(repr=False)
 
 
-class ImagePart(BaseModel):
+class ImagePart(Strict):
     """A part of a message that is an image: the bytes of its file."""
-
-    model_config = _PART
 
     type: Literal["image"]
     image: MediaInput = Field(repr=False)
 
 
-class AudioPart(BaseModel):
+class AudioPart(Strict):
     """A part of a message that is a sound: the bytes of its file."""
-
-    model_config = _PART
 
     type: Literal["audio"]
     audio: MediaInput = Field(repr=False)
 
 
-class VideoPart(BaseModel):
+class VideoPart(Strict):
     """A part of a message that is a film: the bytes of its file."""
-
-    model_config = _PART
 
     type: Literal["video"]
     video: MediaInput = Field(repr=False)
@@ -50,19 +43,15 @@ SeenPart = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type
 AnyPart = Annotated[TextPart | ImagePart | AudioPart | VideoPart, Field(discriminator="type")]
 
 
-class SeenMessage(BaseModel):
+class SeenMessage(Strict):
     """One message of a chat about texts, images and films."""
-
-    model_config = _PART
 
     role: str
     content: str | Annotated[list[SeenPart], Field(min_length=1)] = Field(repr=False)
 
 
-class AnyMessage(BaseModel):
+class AnyMessage(Strict):
     """One message of a chat about texts, images, sounds and films."""
-
-    model_config = _PART
 
     role: str
     content: str | Annotated[list[AnyPart], Field(min_length=1)] = Field(repr=False)

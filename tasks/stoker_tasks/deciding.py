@@ -2,20 +2,17 @@
 
 from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stoker_tasks.job import Job
 from stoker_tasks.media import MediaInput
 from stoker_tasks.spec import TaskSpec
+from stoker_tasks.strict import Strict
 
 Content = str | dict[str, Any] | list[Any]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class NoulQuestion(_Part):
+class NoulQuestion(Strict):
     """A question to be answered by true or false, with what each of them means."""
 
     type: Literal["noul"]
@@ -25,7 +22,7 @@ class NoulQuestion(_Part):
     )
 
 
-class ChoiceQuestion(_Part):
+class ChoiceQuestion(Strict):
     """A question to be answered by one of several options, with what each of them means."""
 
     type: Literal["choice"]
@@ -33,7 +30,7 @@ class ChoiceQuestion(_Part):
     criteria: dict[str, Content | None] = Field(min_length=1, repr=False)
 
 
-class ScoreQuestion(_Part):
+class ScoreQuestion(Strict):
     """A question to be answered by a level, lowest first."""
 
     type: Literal["score"]
@@ -44,7 +41,7 @@ class ScoreQuestion(_Part):
 Question = Annotated[NoulQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
 
 
-class DecisionRequest(_Part):
+class DecisionRequest(Strict):
     """What the case is, and what is asked about it.
 
     Attributes:

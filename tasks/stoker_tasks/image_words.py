@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, ClassVar, Final, Literal, NotRequired, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
 from stoker_tasks.media import FETCHED, FORMS, MediaInput
 from stoker_tasks.spec import TaskSpec
+from stoker_tasks.strict import Strict
 
 _POINT: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
@@ -44,10 +45,8 @@ class Caption(TypedDict):
     generated_text: str
 
 
-class ImageQuestion(BaseModel):
+class ImageQuestion(Strict):
     """An image and a question about it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     image: MediaInput = Field(repr=False)
     question: str = Field(repr=False)

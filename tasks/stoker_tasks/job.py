@@ -4,7 +4,6 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     AwareDatetime,
-    BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
@@ -12,6 +11,7 @@ from pydantic import (
 )
 
 from stoker_tasks import streaming
+from stoker_tasks.strict import Strict
 from stoker_tasks.webhook import Webhook, WebhookInput
 
 Priority = Literal["high", "normal", "low"]
@@ -30,7 +30,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Checkpoint = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
-class Parameters(BaseModel):
+class Parameters(Strict):
     """The keyword arguments of one task's pipeline call, under the pipeline's own names.
 
     Only what a caller sets is sent: a default is the pipeline's or the model's own, and an
@@ -38,16 +38,14 @@ class Parameters(BaseModel):
     """
 
     # JSON has no infinity.
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     def given(self) -> dict[str, Any]:
         """List what the caller set, as JSON-safe keyword arguments of the pipeline call."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
-class Components(BaseModel):
+class Components(Strict):
     """Checkpoints of a model's parts, where they are not the model's own.
 
     Each is a hub ID (`org/name`), a folder of the worker's or a name of its models file; a hub ID
@@ -61,8 +59,6 @@ class Components(BaseModel):
         vocoder: The model that makes sound of spectrograms, for text-to-audio.
         adapter: A PEFT adapter, such as a LoRA, that is laid over the model.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     tokenizer: Checkpoint | None = None
     image_processor: Checkpoint | None = None
@@ -80,7 +76,7 @@ class Components(BaseModel):
 _THE_MODELS_OWN: Final = Components()
 
 
-class Job(BaseModel):
+class Job(Strict):
     """One typed request. The subclasses add the types of `inputs` and `parameters`.
 
     Attributes:
@@ -110,8 +106,6 @@ class Job(BaseModel):
         idempotency_key: The caller's own name of the request, up to 255 characters: submitted
             twice, it is one job. Each tenant's keys are its own.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     task: ClassVar[str]
     # Whether the task generates a text, token by token.

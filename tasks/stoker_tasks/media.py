@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
+
+from stoker_tasks.strict import Strict
 
 # How a file is given, for what a task says of its inputs.
 FORMS: Final = 'in Python bytes or a pathlib.Path, as JSON {"base64"}, {"url"} or {"uri"}'
@@ -25,7 +27,7 @@ _S3_URL: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.{1,1024}", 
 _LONGEST_URL: Final = 8192
 
 
-class Media(BaseModel):
+class Media(Strict):
     """The bytes of one file, inline, in the artifact store or elsewhere: exactly one of these.
 
     In Python, `bytes` and a `pathlib.Path` are taken as well and turned into this form where the
@@ -37,8 +39,6 @@ class Media(BaseModel):
         url: Where a worker fetches the file: `https://…`, `http://…` or `s3://BUCKET/KEY`. It may
             be signed, and is shown nowhere.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     base64: str | None = Field(default=None, repr=False)
     uri: str | None = None

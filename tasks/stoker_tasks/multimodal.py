@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Final, Literal, NotRequired, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stoker_tasks.audio import TONE
 from stoker_tasks.chat import AnyChat, BesideChat, SeenChat
@@ -10,6 +10,7 @@ from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job, Parameters
 from stoker_tasks.media import FETCHED, FORMS, MediaInput
 from stoker_tasks.spec import TaskSpec
+from stoker_tasks.strict import Strict
 
 Many = Field(min_length=1)
 
@@ -69,10 +70,8 @@ class ImageTextToTextParameters(Parameters):
     num_frames: Annotated[int, Field(ge=1, le=1024)] | None = None
 
 
-class ImagesAndText(BaseModel):
+class ImagesAndText(Strict):
     """A prompt for models without chats: it names its images as the model wants them named."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     text: str = Field(repr=False)
     images: MediaInput | Annotated[list[MediaInput], Many] = Field(repr=False)
@@ -105,10 +104,8 @@ class AnyToAnyParameters(ImageTextToTextParameters):
     generation_mode: Literal["text", "image", "audio"] | None = None
 
 
-class MediaAndText(BaseModel):
+class MediaAndText(Strict):
     """A prompt for models without chats: it names its media as the model wants them named."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     text: str = Field(repr=False)
     images: MediaInput | Annotated[list[MediaInput], Many] | None = Field(None, repr=False)

@@ -18,7 +18,7 @@ _BESIDE: Final = {"status", "times"}
 
 class _Frozen(BaseModel):
     # Python's JSON, and so Celery's, knows numbers that are none.
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants", defer_build=True)
 
 
 class Artifact(_Frozen):

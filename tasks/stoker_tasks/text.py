@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stoker_tasks.job import Job, Parameters
 from stoker_tasks.spec import TENSORS, TaskSpec
+from stoker_tasks.strict import Strict
 
 Many = Field(min_length=1)
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -44,10 +45,8 @@ class TokenizerParameters(Parameters):
     max_length: PositiveInt | None = None
 
 
-class TextPair(BaseModel):
+class TextPair(Strict):
     """Two texts that a model reads together, such as a question and an answer."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     text: str = Field(repr=False)
     text_pair: str = Field(repr=False)

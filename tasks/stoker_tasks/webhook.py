@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     field_validator,
     model_validator,
 )
+
+from stoker_tasks.strict import Strict
 
 EventType = Literal["job.started", "job.output", "job.completed"]
 
@@ -21,7 +21,7 @@ _URL: Final = re.compile(r"[!-~]+")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-class Webhook(BaseModel):
+class Webhook(Strict):
     """A receiver of what becomes of a job, told by Standard Webhooks 1.0.0.
 
     A plain string stands for its URL.
@@ -33,8 +33,6 @@ class Webhook(BaseModel):
         secret: The name of the secrets that sign them, as the deployment's operator has it: of a
             tenant, or of an endpoint.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     # It may hold a caller's own token.
     url: str = Field(repr=False, min_length=1, max_length=_URL_LENGTH)

@@ -2,19 +2,18 @@
 
 from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stoker_tasks.chat import BesideChat
 from stoker_tasks.generation import GENERATION, GenerationParameters
 from stoker_tasks.job import Job
 from stoker_tasks.spec import PADDED, TaskSpec
+from stoker_tasks.strict import Strict
 from stoker_tasks.text import Many, PositiveInt, TokenizerParameters
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(Strict, extra="allow"):
     """One message of a chat; a model's template may read more keys than these two."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     role: str
     content: str = Field(repr=False)

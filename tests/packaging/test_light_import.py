@@ -29,6 +29,33 @@ print(*sorted(sys.modules))
 """
 
 
+# The jobs of all tasks, made and refused for the first time by eight threads at once.
+FIRST_JOBS = """
+import stoker, threading
+from stoker_tasks.catalog import CATALOG
+
+sys.setswitchinterval(1e-6)
+together, wrong = threading.Barrier(8), []
+
+def make_all():
+    together.wait()
+    for task, spec in CATALOG.items():
+        try:
+            stoker.make_job(task, spec.example).model_dump(mode="json")
+            stoker.make_job(task, {**spec.example, "unknown": 1})
+        except stoker.errors.InvalidInput:
+            continue
+        except Exception as error:
+            wrong.append(f"{task}: {error!r}")
+        wrong.append(f"{task}: took an unknown field")
+
+threads = [threading.Thread(target=make_all) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert not wrong, wrong
+"""
+
+
 def modules_of(then: str, *names: str) -> set[str]:
     """Run code in an interpreter in which these modules cannot be imported; gives what is."""
     folders = [str(ROOT / name) for name in ("config", "tasks", "producers")]
@@ -75,6 +102,10 @@ def test_a_client_at_work_needs_no_model_library(redis_url: str) -> None:
     )
 
     assert {"celery", "redis"} <= modules_of(then, *HEAVY)
+
+
+def test_first_jobs_may_be_made_in_several_threads() -> None:
+    assert "stoker_tasks.catalog" in modules_of(FIRST_JOBS)
 
 
 @pytest.mark.parametrize("name", ["torch", "celery"])
