@@ -84,6 +84,20 @@ def test_taking_storing_and_acknowledging_cost_few_commands(
     assert sum(calls.values()) + 1001 <= 3.5 * 1001
 
 
+@pytest.mark.own_transport("an idle worker waits by peeks")
+def test_an_idle_worker_claims_once_for_a_job(
+    client: Client, server: Any, fake_worker: Worker
+) -> None:
+    until(lambda: server.info("clients")["blocked_clients"] == 4)
+    server.config_resetstat()
+
+    client.submit(text("word")).result(timeout=30)
+
+    until(lambda: server.info("clients")["blocked_clients"] == 4)
+    # A claim asks how long each list is.
+    assert server.info("commandstats")["cmdstat_llen"]["calls"] == 4
+
+
 @pytest.mark.own_transport("jobs of a silent worker go to another one within its lease")
 def test_jobs_of_a_killed_worker_run_on_another(
     client: Client, server: Any, redis_url: str, tmp_path: Path

@@ -41,7 +41,8 @@ class Peeks:
         channel: The channel.
 
     Attributes:
-        idle: Whether the channel waits: its last claim found nothing, and no peek has since.
+        idle: Whether the channel waits: its last claim found less than it asked for, and no peek
+            has found anything since.
     """
 
     def __init__(self, channel: Any) -> None:

@@ -78,6 +78,7 @@ class Channel(stock.Channel):
         self._in_poll: Any = False
         self._no_ack: set[str] = set()
         self._claiming: list[tuple[str, str]] = []
+        self._asked = 0
         self._claim_sha = ""
         super().__init__(*args, **kwargs)
         self.tag_prefix = f"{self.worker_id}-{uuid4().hex[:12]}."
@@ -154,7 +155,7 @@ class Channel(stock.Channel):
             lists.sort(key=lambda each: self._turns.last(each[0]))
         else:
             self._ordinary += 1
-        self._claiming = lists
+        self._claiming, self._asked = lists, limit
         self._brpop_sent_at = monotonic()
         connection = self._in_poll = self.client.connection
         connection.send_command(
@@ -197,8 +198,11 @@ class Channel(stock.Channel):
             raise
         finally:
             self._in_poll = None
+        # Fewer than were asked for are as a rule all that there were. Where they are not, a peek
+        # answers at once; a second claim would mostly find nothing, while the first one's jobs wait
+        # for this process.
+        self.peeks.idle = len(flat) < 2 * self._asked
         if not flat:
-            self.peeks.idle = True
             raise Empty
         prefix = self._claim_prefix()
         claimed = [
