@@ -21,7 +21,8 @@ class Options:
     rounds: int = 5
     scan_rounds: int = 1
     seed: int = 7
-    jobs: int = 4000
+    jobs: int = 20_000
+    scan_jobs: int = 4000
     texts: int = 522
     scan_texts: int = 128
     arrivals: int = 2000
@@ -43,6 +44,7 @@ _QUICK: Final[Mapping[str, Any]] = {
     "rounds": 1,
     # Of fewer, all but the first fifth can end in one batch, which shows no rate.
     "jobs": 1500,
+    "scan_jobs": 1500,
     "texts": 24,
     "scan_texts": 8,
     "arrivals": 20,
@@ -76,6 +78,7 @@ def read(arguments: list[str]) -> Options:
         "scan_rounds": "how often each value of a grid is tried",
         "seed": "of all that is drawn by lot",
         "jobs": "no-op jobs of one measurement",
+        "scan_jobs": "no-op jobs with which each value of a grid is tried",
         "texts": "texts of one measurement",
         "scan_texts": "texts with which each value of a grid is tried",
         "arrivals": "jobs of one load, all rounds together",

@@ -74,6 +74,7 @@ def run(bench: Bench, options: Options) -> Report:
         ],
         data={
             "jobs": options.jobs,
+            "scan_jobs": options.scan_jobs,
             "grids": {name: best.to_json() for name, best in scans.items()},
             "commands": {
                 f"{service.name} {service.setting}": found[at][-1].commands
@@ -251,7 +252,7 @@ def _scan(
 ) -> float:
     best = scan(
         grid,
-        lambda value: measure(service(value), options.jobs).jobs,
+        lambda value: measure(service(value), options.scan_jobs).jobs,
         options.scan_rounds,
         system,
     )
