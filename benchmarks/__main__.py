@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     if warning:
         _say(f"!! {warning}")
     facts = machine.describe()
-    began = time.monotonic()
+    began, stolen = time.monotonic(), machine.stolen_seconds()
     reports: list[Report] = []
     cache = load_settings().cache_dir
     server = Server(cache)
@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> int:
                 # At once, and to the file too: a later suite may be cut short.
                 sys.stdout.write(table(reports[-1:]) + "\n")
                 sys.stdout.flush()
+                facts["stolen_seconds"] = round(machine.stolen_seconds() - stolen, 1)
                 _write(wanted, facts, reports, server.version, time.monotonic() - began)
     finally:
         server.stop()
@@ -60,7 +61,10 @@ def main(arguments: list[str]) -> int:
     if wanted.picture:
         wanted.picture.write_text(picture.picture(reports, caption), encoding="utf-8")
     problems = [problem for report in reports for problem in report.problems]
-    _say(f"{time.monotonic() - began:.0f} s; commit {facts['commit']}; {len(problems)} problems")
+    _say(
+        f"{time.monotonic() - began:.0f} s, and {facts['stolen_seconds']:.0f} s of the processors' "
+        f"given to others by the host; commit {facts['commit']}; {len(problems)} problems"
+    )
     return 1 if problems else 0
 
 

@@ -45,6 +45,15 @@ def check_quiet(*, force: bool) -> str | None:
     return f"{problem}: ratios suffer, and absolute figures mean nothing"
 
 
+def stolen_seconds() -> float:
+    """Give the processor time that a virtual machine's host has given to others; see proc(5)."""
+    try:
+        total, *_ = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0.0
+    return int(total.split()[8]) / os.sysconf("SC_CLK_TCK")
+
+
 def cpu_seconds(pid: int) -> float:
     """Add up the processor time of a process and all its descendants; 0 where none can be read.
 

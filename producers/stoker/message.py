@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from stoker.idempotency import digest_of, fingerprint_of
 from stoker.ids import new_id
 from stoker.payload import Packed
@@ -31,8 +33,6 @@ from stoker_tasks.wire import (
 _ID: Final = "<id>"
 _KWARGS: Final = "<kwargs>"
 _BODY: Final = "<body>"
-
-_dumps: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,14 +106,16 @@ class _Mold:
     """What messages of one kind have in common.
 
     Attributes:
-        envelope: The envelope, without an ID and a body.
+        head: What stands before the body.
+        tail: What stands behind it: the pieces that an ID joins.
         before: What stands in the body before the keyword arguments.
         after: What stands behind them.
     """
 
-    envelope: str
-    before: str
-    after: str
+    head: str
+    tail: Sequence[str]
+    before: bytes
+    after: bytes
 
 
 class Envelopes:
@@ -141,11 +143,11 @@ class Envelopes:
         mold = self._molds.get(kind)
         if mold is None:
             mold = self._molds[kind] = self._mold(message, tenant)
-        body = f"{mold.before}{_dumps(dict(message.kwargs))}{mold.after}".encode()
+        kwargs = to_json(message.kwargs, inf_nan_mode="constants")
+        body = base64.b64encode(b"".join((mold.before, kwargs, mold.after))).decode("ascii")
         # The ID names the delivery as well: it is nobody else's. A worker of Stoker's claims a
         # message under a name of its own.
-        text = mold.envelope.replace(_ID, message.id)
-        return text.replace(_BODY, base64.b64encode(body).decode("ascii"))
+        return f"{mold.head}{body}{message.id.join(mold.tail)}"
 
     def _mold(self, message: Message, tenant: str) -> _Mold:
         made = self._app.amqp.as_task_v2(
@@ -181,5 +183,6 @@ class Envelopes:
             },
         }
         args, _, links = made.body
-        before, _, after = _dumps([args, _KWARGS, links]).partition(f'"{_KWARGS}"')
-        return _Mold(json.dumps(envelope), before, after)
+        head, _, tail = json.dumps(envelope).partition(_BODY)
+        before, _, after = to_json([args, _KWARGS, links]).partition(b'"%b"' % _KWARGS.encode())
+        return _Mold(head, tail.split(_ID), before, after)

@@ -60,7 +60,7 @@ class QuestionAnswering(Job):
     task: ClassVar[str] = "question-answering"
     inputs: TextQuestion | Annotated[list[TextQuestion], Field(min_length=1)] = Field(repr=False)
     parameters: QuestionAnsweringParameters = Field(
-        default_factory=QuestionAnsweringParameters, repr=False
+        default_factory=QuestionAnsweringParameters.unset, repr=False
     )
 
 
@@ -108,7 +108,7 @@ class TableQuestionAnswering(Job):
     task: ClassVar[str] = "table-question-answering"
     inputs: TableQuestion | Annotated[list[TableQuestion], Field(min_length=1)] = Field(repr=False)
     parameters: TableQuestionAnsweringParameters = Field(
-        default_factory=TableQuestionAnsweringParameters, repr=False
+        default_factory=TableQuestionAnsweringParameters.unset, repr=False
     )
 
 
@@ -163,7 +163,7 @@ class DocumentQuestionAnswering(Job):
         repr=False
     )
     parameters: DocumentQuestionAnsweringParameters = Field(
-        default_factory=DocumentQuestionAnsweringParameters, repr=False
+        default_factory=DocumentQuestionAnsweringParameters.unset, repr=False
     )
 
 

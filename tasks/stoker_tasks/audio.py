@@ -42,7 +42,7 @@ class AudioClassification(Job):
     task: ClassVar[str] = "audio-classification"
     inputs: Sounds = Field(repr=False)
     parameters: AudioClassificationParameters = Field(
-        default_factory=AudioClassificationParameters, repr=False
+        default_factory=AudioClassificationParameters.unset, repr=False
     )
 
 
@@ -103,7 +103,7 @@ class AutomaticSpeechRecognition(Job):
     task: ClassVar[str] = "automatic-speech-recognition"
     inputs: Sounds = Field(repr=False)
     parameters: AutomaticSpeechRecognitionParameters = Field(
-        default_factory=AutomaticSpeechRecognitionParameters, repr=False
+        default_factory=AutomaticSpeechRecognitionParameters.unset, repr=False
     )
 
 

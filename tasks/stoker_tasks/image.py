@@ -41,7 +41,7 @@ class ImageClassification(Job):
     task: ClassVar[str] = "image-classification"
     inputs: Images = Field(repr=False)
     parameters: ImageClassificationParameters = Field(
-        default_factory=ImageClassificationParameters, repr=False
+        default_factory=ImageClassificationParameters.unset, repr=False
     )
 
 
@@ -123,7 +123,7 @@ class ImageFeatureExtraction(Job):
     task: ClassVar[str] = "image-feature-extraction"
     inputs: Images = Field(repr=False)
     parameters: ImageFeatureExtractionParameters = Field(
-        default_factory=ImageFeatureExtractionParameters, repr=False
+        default_factory=ImageFeatureExtractionParameters.unset, repr=False
     )
 
 
@@ -137,7 +137,7 @@ class DepthEstimation(Job):
     task: ClassVar[str] = "depth-estimation"
     inputs: Images = Field(repr=False)
     parameters: DepthEstimationParameters = Field(
-        default_factory=DepthEstimationParameters, repr=False
+        default_factory=DepthEstimationParameters.unset, repr=False
     )
 
 
@@ -162,7 +162,9 @@ class ImageToImage(Job):
 
     task: ClassVar[str] = "image-to-image"
     inputs: Images = Field(repr=False)
-    parameters: ImageToImageParameters = Field(default_factory=ImageToImageParameters, repr=False)
+    parameters: ImageToImageParameters = Field(
+        default_factory=ImageToImageParameters.unset, repr=False
+    )
 
 
 def _as_input(image: Any) -> Any:

@@ -36,7 +36,9 @@ class ImageToText(Job):
 
     task: ClassVar[str] = "image-to-text"
     inputs: MediaInput | Annotated[list[MediaInput], Field(min_length=1)] = Field(repr=False)
-    parameters: ImageToTextParameters = Field(default_factory=ImageToTextParameters, repr=False)
+    parameters: ImageToTextParameters = Field(
+        default_factory=ImageToTextParameters.unset, repr=False
+    )
 
 
 class Caption(TypedDict):
@@ -74,7 +76,7 @@ class VisualQuestionAnswering(Job):
     task: ClassVar[str] = "visual-question-answering"
     inputs: ImageQuestion | Annotated[list[ImageQuestion], Field(min_length=1)] = Field(repr=False)
     parameters: VisualQuestionAnsweringParameters = Field(
-        default_factory=VisualQuestionAnsweringParameters, repr=False
+        default_factory=VisualQuestionAnsweringParameters.unset, repr=False
     )
 
 

@@ -1,6 +1,7 @@
 """A request as a caller writes it: one typed class per task, all with these fields."""
 
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -30,7 +31,17 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Checkpoint = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
-class Parameters(Strict):
+class _Sparse(Strict):
+    """Fields of which most jobs set none, and thousands of jobs a second are made or read."""
+
+    @classmethod
+    @cache
+    def unset(cls) -> Self:
+        """Give those of a job that sets none: one object for all such jobs, since it is frozen."""
+        return cls()
+
+
+class Parameters(_Sparse):
     """The keyword arguments of one task's pipeline call, under the pipeline's own names.
 
     Only what a caller sets is sent: a default is the pipeline's or the model's own, and an
@@ -45,7 +56,7 @@ class Parameters(Strict):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
-class Components(Strict):
+class Components(_Sparse):
     """Checkpoints of a model's parts, where they are not the model's own.
 
     Each is a hub ID (`org/name`), a folder of the worker's or a name of its models file; a hub ID
@@ -70,10 +81,6 @@ class Components(Strict):
     def given(self) -> dict[str, str]:
         """List those that are set, by their roles."""
         return self.model_dump(exclude_none=True)
-
-
-# Made once: most jobs name none, and a worker reads thousands a second.
-_THE_MODELS_OWN: Final = Components()
 
 
 class Job(Strict):
@@ -114,8 +121,8 @@ class Job(Strict):
     inputs: Any = Field(repr=False)
     model: str | None = None
     revision: str | None = None
-    components: Components = Field(default_factory=lambda: _THE_MODELS_OWN)
-    parameters: Parameters = Field(default_factory=Parameters, repr=False)
+    components: Components = Field(default_factory=Components.unset)
+    parameters: Parameters = Field(default_factory=Parameters.unset, repr=False)
     metadata: Metadata = Field(default_factory=dict, repr=False)
     priority: Priority = "normal"
     tenant: Tenant | None = None

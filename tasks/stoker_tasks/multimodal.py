@@ -89,7 +89,7 @@ class ImageTextToText(Job):
         | Annotated[list[ImagesAndText] | list[str] | list[SeenChat], Many]
     ) = Field(repr=False)
     parameters: ImageTextToTextParameters = Field(
-        default_factory=ImageTextToTextParameters, repr=False
+        default_factory=ImageTextToTextParameters.unset, repr=False
     )
 
 
@@ -124,7 +124,7 @@ class AnyToAny(Job):
         | AnyChat
         | Annotated[list[MediaAndText] | list[str] | list[AnyChat], Many]
     ) = Field(repr=False)
-    parameters: AnyToAnyParameters = Field(default_factory=AnyToAnyParameters, repr=False)
+    parameters: AnyToAnyParameters = Field(default_factory=AnyToAnyParameters.unset, repr=False)
 
 
 class AnsweredText(TypedDict):

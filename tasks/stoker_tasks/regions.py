@@ -45,7 +45,7 @@ class ObjectDetection(Job):
     task: ClassVar[str] = "object-detection"
     inputs: Images = Field(repr=False)
     parameters: ObjectDetectionParameters = Field(
-        default_factory=ObjectDetectionParameters, repr=False
+        default_factory=ObjectDetectionParameters.unset, repr=False
     )
 
 
@@ -97,7 +97,7 @@ class ImageSegmentation(Job):
     task: ClassVar[str] = "image-segmentation"
     inputs: Images = Field(repr=False)
     parameters: ImageSegmentationParameters = Field(
-        default_factory=ImageSegmentationParameters, repr=False
+        default_factory=ImageSegmentationParameters.unset, repr=False
     )
 
 
@@ -166,7 +166,7 @@ class MaskGeneration(Job):
     task: ClassVar[str] = "mask-generation"
     inputs: Images = Field(repr=False)
     parameters: MaskGenerationParameters = Field(
-        default_factory=MaskGenerationParameters, repr=False
+        default_factory=MaskGenerationParameters.unset, repr=False
     )
 
 
@@ -217,7 +217,7 @@ class KeypointMatching(Job):
     task: ClassVar[str] = "keypoint-matching"
     inputs: _Pair | Annotated[list[_Pair], Field(min_length=1)] = Field(repr=False)
     parameters: KeypointMatchingParameters = Field(
-        default_factory=KeypointMatchingParameters, repr=False
+        default_factory=KeypointMatchingParameters.unset, repr=False
     )
 
 

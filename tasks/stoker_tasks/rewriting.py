@@ -60,7 +60,7 @@ class Text2TextGeneration(Job):
     task: ClassVar[str] = "text2text-generation"
     streams: ClassVar[bool] = True
     inputs: str | Annotated[list[str], Field(min_length=1)] = Field(repr=False)
-    parameters: RewritingParameters = Field(default_factory=RewritingParameters, repr=False)
+    parameters: RewritingParameters = Field(default_factory=RewritingParameters.unset, repr=False)
 
 
 class Summarization(Job):
@@ -69,7 +69,7 @@ class Summarization(Job):
     task: ClassVar[str] = "summarization"
     streams: ClassVar[bool] = True
     inputs: str | Annotated[list[str], Field(min_length=1)] = Field(repr=False)
-    parameters: RewritingParameters = Field(default_factory=RewritingParameters, repr=False)
+    parameters: RewritingParameters = Field(default_factory=RewritingParameters.unset, repr=False)
 
 
 class Translation(Job):
@@ -78,7 +78,9 @@ class Translation(Job):
     task: ClassVar[str] = "translation"
     streams: ClassVar[bool] = True
     inputs: str | Annotated[list[str], Field(min_length=1)] = Field(repr=False)
-    parameters: TranslationParameters = Field(default_factory=TranslationParameters, repr=False)
+    parameters: TranslationParameters = Field(
+        default_factory=TranslationParameters.unset, repr=False
+    )
 
 
 class RewrittenText(TypedDict, total=False):

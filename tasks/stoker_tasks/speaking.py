@@ -62,7 +62,9 @@ class TextToAudio(Job):
 
     task: ClassVar[str] = "text-to-audio"
     inputs: str | Chat | Annotated[list[str] | list[Chat], Field(min_length=1)] = Field(repr=False)
-    parameters: TextToAudioParameters = Field(default_factory=TextToAudioParameters, repr=False)
+    parameters: TextToAudioParameters = Field(
+        default_factory=TextToAudioParameters.unset, repr=False
+    )
 
 
 class StoredSound(TypedDict):

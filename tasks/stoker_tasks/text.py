@@ -71,7 +71,7 @@ class TextClassification(Job):
     task: ClassVar[str] = "text-classification"
     inputs: str | TextPair | Annotated[list[str | TextPair], Many] = Field(repr=False)
     parameters: TextClassificationParameters = Field(
-        default_factory=TextClassificationParameters, repr=False
+        default_factory=TextClassificationParameters.unset, repr=False
     )
 
 
@@ -102,7 +102,7 @@ class TokenClassification(Job):
     task: ClassVar[str] = "token-classification"
     inputs: str | Annotated[list[str] | list[list[str]], Many] = Field(repr=False)
     parameters: TokenClassificationParameters = Field(
-        default_factory=TokenClassificationParameters, repr=False
+        default_factory=TokenClassificationParameters.unset, repr=False
     )
 
 
@@ -125,7 +125,7 @@ class FillMask(Job):
 
     task: ClassVar[str] = "fill-mask"
     inputs: str | Annotated[list[str], Many] = Field(repr=False)
-    parameters: FillMaskParameters = Field(default_factory=FillMaskParameters, repr=False)
+    parameters: FillMaskParameters = Field(default_factory=FillMaskParameters.unset, repr=False)
 
 
 class MaskFilling(TypedDict):
@@ -161,7 +161,7 @@ class FeatureExtraction(Job):
     task: ClassVar[str] = "feature-extraction"
     inputs: str | Annotated[list[str], Many] = Field(repr=False)
     parameters: FeatureExtractionParameters = Field(
-        default_factory=FeatureExtractionParameters, repr=False
+        default_factory=FeatureExtractionParameters.unset, repr=False
     )
 
 

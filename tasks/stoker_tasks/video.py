@@ -35,7 +35,7 @@ class VideoClassification(Job):
     task: ClassVar[str] = "video-classification"
     inputs: MediaInput | Annotated[list[MediaInput], Field(min_length=1)] = Field(repr=False)
     parameters: VideoClassificationParameters = Field(
-        default_factory=VideoClassificationParameters, repr=False
+        default_factory=VideoClassificationParameters.unset, repr=False
     )
 
 

@@ -73,7 +73,7 @@ class TextGeneration(Job):
     streams: ClassVar[bool] = True
     inputs: str | Chat | Annotated[list[str] | list[Chat], Many] = Field(repr=False)
     parameters: TextGenerationParameters = Field(
-        default_factory=TextGenerationParameters, repr=False
+        default_factory=TextGenerationParameters.unset, repr=False
     )
 
 

@@ -135,6 +135,7 @@ def test_all_is_written_down(found: tuple[dict[str, Any], str, Path]) -> None:
     ]
     assert whole["machine"]["cores"] == os.cpu_count()
     assert whole["machine"]["packages"]["celery"]
+    assert whole["machine"]["stolen_seconds"] >= 0
     assert whole["options"]["seed"] == "7"
     grids = whole["suites"][0]["data"]["grids"]
     assert grids["plain Celery: prefetch"]["tried"].keys() == {"1", "4"}

@@ -28,7 +28,11 @@ from stoker_tasks.wire import (
     queue_name,
 )
 
-KWARGS: Final = {"inputs": "Grüße, ‘quoted’", "model": "org/name", "parameters": {"top_k": 2}}
+KWARGS: Final = {
+    "inputs": "Grüße, ‘quoted’ \u2028 \x00 <id><body>",
+    "model": "org/name",
+    "parameters": {"top_k": 2, "<kwargs>": [float("inf"), 2**70, 1e-7, -0.0, None, True, {}]},
+}
 # Stoker's own, on top of Celery's.
 OWN: Final = {CONTRACT_HEADER, SUBMITTED_HEADER}
 

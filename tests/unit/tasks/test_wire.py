@@ -520,3 +520,24 @@ def test_inputs_are_given_once() -> None:
         inputs("x", inputs="x")
     with pytest.raises(InvalidInput, match="takes one positional argument, the inputs; 2 were"):
         inputs("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        pytest.param(spec, name, id=f"{spec.name}-{name}")
+        for spec in CATALOG.values()
+        for name in ("parameters", "components")
+        if not spec.job.model_fields[name].is_required()
+    ],
+)
+def test_jobs_that_set_nothing_of_a_kind_have_one_object_in_common(
+    spec: TaskSpec, name: str
+) -> None:
+    field = spec.job.model_fields[name]
+
+    one, other = (field.get_default(call_default_factory=True) for _ in range(2))
+
+    assert one is other
+    assert type(one) is field.annotation
+    assert one.given() == {}

@@ -247,3 +247,18 @@ def wrapped(cause: Exception) -> OperationalError:
 )
 def test_what_is_no_servers_absence_fails_the_job(error: Exception, *, away: bool) -> None:
     assert is_away(error) is away
+
+
+@pytest.mark.parametrize("transaction", [True, False])
+def test_a_server_that_takes_no_writes_is_away_for_a_pipeline_too(
+    broker: Broker, *, transaction: bool
+) -> None:
+    broker.server.config_set("min-replicas-to-write", 1)
+    try:
+        with broker.server.pipeline(transaction=transaction) as pipe:
+            pipe.set("a", "b")
+            with pytest.raises(redis.ResponseError, match="NOREPLICAS") as raised:
+                pipe.execute()
+    finally:
+        broker.server.config_set("min-replicas-to-write", 0)
+    assert is_away(raised.value)

@@ -27,8 +27,11 @@ if redis.call('GET', KEYS[1]) ~= 'done' then redis.call('DEL', KEYS[1]) end
 # What a message says of its job's successors if it has none.
 _NO_LINKS: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _AWAY: Final = (redis.ConnectionError, redis.TimeoutError)
-# A server that takes no writes for now. Redis 6 says it of a script in a text of its own.
-_NO_WRITES: Final = re.compile(r"(?:^|-)(?:READONLY|NOREPLICAS|MISCONF|MASTERDOWN) ")
+# A server that takes no writes for now. Redis 6 says it of a script in a text of its own, redis-py
+# of a command in a pipeline.
+_NO_WRITES: Final = re.compile(
+    r"(?:^|-|of pipeline caused error: )(?:READONLY|NOREPLICAS|MISCONF|MASTERDOWN) "
+)
 # What an exception is marked with that was read from a stored result.
 _STORED: Final = "_of_a_stored_result"
 
