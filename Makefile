@@ -2,9 +2,10 @@
 # Options go through ARGS: make demo ARGS="--device cpu", make test ARGS="-k redis".
 
 ARGS ?=
-# Two processes, each with whole files, since the tests of one file share servers and workers; the
-# long files come first, so that neither process is left with them at the end.
-PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three processes, each with whole files, since the tests of one file share servers and workers: on
+# two cores, since much of a test is waiting. The long files come first, so that no process is left
+# with them at the end.
+PYTEST := .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 # Models stay in the clone, beside .venv.
 export STOKER_CACHE_DIR ?= $(CURDIR)/.cache/stoker
 
