@@ -77,7 +77,10 @@ def _write(
 ) -> None:
     if wanted.json is None:
         return
-    told = {name: str(value) for name, value in vars(wanted).items()}
+    # Where the figures go is no part of them.
+    told = {
+        name: str(value) for name, value in vars(wanted).items() if name not in {"json", "picture"}
+    }
     whole = {
         "machine": {**facts, "redis": redis},
         "options": told,
