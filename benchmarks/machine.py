@@ -48,10 +48,10 @@ def check_quiet(*, force: bool) -> str | None:
 def stolen_seconds() -> float:
     """Give the processor time that a virtual machine's host has given to others; see proc(5)."""
     try:
-        total, *_ = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+        fields = Path("/proc/stat").read_text(encoding="utf-8").split()
     except OSError:
         return 0.0
-    return int(total.split()[8]) / os.sysconf("SC_CLK_TCK")
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:

@@ -6,7 +6,7 @@ test holds them against what `apply_async` sends.
 
 import base64
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -55,7 +55,7 @@ class Message:
 
     id: str
     task: str
-    kwargs: Mapping[str, Any] = field(repr=False)
+    kwargs: dict[str, Any] = field(repr=False)
     pool: str
     priority: Priority
     beside: Sequence[str] = ()
@@ -184,5 +184,5 @@ class Envelopes:
         }
         args, _, links = made.body
         head, _, tail = json.dumps(envelope).partition(_BODY)
-        before, _, after = to_json([args, _KWARGS, links]).partition(b'"%b"' % _KWARGS.encode())
+        before, _, after = to_json([args, _KWARGS, links]).partition(to_json(_KWARGS))
         return _Mold(head, tail.split(_ID), before, after)

@@ -1,6 +1,6 @@
 """Gets jobs ready to be sent: held against the limits, with their large inputs sent ahead."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -58,15 +58,14 @@ class Outgoing:
             for job, packed in zip(jobs, self.packed(jobs), strict=True)
         ]
 
-    def packed(self, jobs: Sequence[Job]) -> Iterator[Packed]:
+    def packed(self, jobs: Sequence[Job]) -> list[Packed]:
         """Give what the messages of jobs carry, and send ahead what they do not; see `messages`."""
         for job in jobs:
             self.retention.checked(job.retention)
             check_texts(job)
         settings = self._server.settings
         inline, limits = settings.inline_limit, settings.limits
-        for job in jobs:
-            yield pack(job, lambda: self._server.artifacts, inline, limits)
+        return [pack(job, lambda: self._server.artifacts, inline, limits) for job in jobs]
 
 
 def check_texts(job: Job) -> None:

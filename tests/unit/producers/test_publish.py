@@ -1,4 +1,4 @@
-"""What `publish` pushes is what Celery itself would push: held against `send_task`, by the byte."""
+"""What `publish` pushes is what Celery would push: held against `send_task`, field by field."""
 
 import base64
 import json
