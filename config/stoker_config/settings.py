@@ -52,7 +52,8 @@ class Settings(BaseSettings):
         batch_tokens: The most padded tokens of one forward pass. If it is absent, a preloaded
             model's best is learned by timing passes before jobs come, and kept in `cache_dir`; no
             batch of it is so large that its rows would take longer together than one after another.
-            Other models have the device's own.
+            Other models have the device's own, and so has this one where other processes kept the
+            CPU from its passes.
         transport: How a worker takes messages: `stoker`, by the batch, none lost when it is
             killed; or `stock`, kombu's own transport, slower.
         fast_lane: Whether a worker stores the results of plain jobs itself; if not, Celery's tracer

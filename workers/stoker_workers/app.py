@@ -5,6 +5,7 @@ Torch and transformers are imported when a worker starts, not when this module i
 """
 
 import ssl
+import time
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -145,8 +146,11 @@ def make_engine(settings: Settings, outlet: Outlet, client: Any) -> Engine:
         if key in served.preload and not settings.batch_tokens:
             progress.step("probing")
             name = f"{key.task} {model.name} {device.description}"
+            computed = time.thread_time if device.kind == "cpu" else None
             budgets.learn(
-                key, name, lambda: probe(model.forward, model.sample, least=budgets.floor)
+                key,
+                name,
+                lambda: probe(model.forward, model.sample, least=budgets.floor, computed=computed),
             )
         return extended(model, entry.loading)
 

@@ -59,7 +59,7 @@ class Stack:
 
     Args:
         plan: What to run.
-        cache: Where fetched packages are kept.
+        cache: Where fetched packages are kept, and what the worker keeps.
         stop: The user's requests to stop: a first one to do so in order, a second one at once.
 
     Attributes:
@@ -86,7 +86,9 @@ class Stack:
         self._worker = Process(
             "the worker",
             [sys.executable, "-m", "stoker_workers", "worker"],
-            environment=self.environment(pool=plan.pool, device=plan.device, preload=plan.preload),
+            environment=self.environment(
+                cache_dir=str(cache), pool=plan.pool, device=plan.device, preload=plan.preload
+            ),
             log=self.folder / "worker.log",
             grace=WORKER_GRACE,
         )

@@ -1,5 +1,6 @@
 """The probe finds the peak of a device whose speed is known, and a learned budget is kept."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -22,6 +23,7 @@ class Device:
         self.cost = cost
         self.fits = fits
         self.now = 0.0
+        self.computed = 0.0
         self.passes: list[int] = []
 
     def forward(self, chunks: Sequence[Chunk]) -> None:
@@ -29,14 +31,24 @@ class Device:
         if tokens > self.fits:
             raise MemoryError
         self.passes.append(tokens)
-        self.now += self.cost(tokens)
+        self.computed += self.cost(tokens)
+        self.now += self.cost(tokens) / self.share(tokens)
+
+    def share(self, tokens: int) -> float:
+        return 1.0
 
     def probe(self, least: int = 0) -> Learned | None:
-        return probe(self.forward, lambda length: Chunk({}, length), lambda: self.now, least)
+        return probe(
+            self.forward,
+            lambda length: Chunk({}, length),
+            lambda: self.now,
+            least,
+            lambda: self.computed,
+        )
 
 
 class Disturbed(Device):
-    """One whose passes of some size take five times as long, the first few times."""
+    """One that computes five times as long for passes of some size, the first few times."""
 
     def __init__(self, cost: Callable[[int], float], size: int, times: int) -> None:
         super().__init__(cost)
@@ -47,7 +59,19 @@ class Disturbed(Device):
         super().forward(chunks)
         if self.passes[-1] == self.size and self.times:
             self.times -= 1
+            self.computed += 4 * (self.now - began)
             self.now += 4 * (self.now - began)
+
+
+class Shared(Device):
+    """One that other processes use as well, during passes of some sizes."""
+
+    def __init__(self, cost: Callable[[int], float], sizes: Sequence[int], share: float) -> None:
+        super().__init__(cost)
+        self.sizes, self.shared = sizes, share
+
+    def share(self, tokens: int) -> float:
+        return self.shared if tokens in self.sizes else 1.0
 
 
 def each_token(costs: dict[int, float]) -> Callable[[int], float]:
@@ -180,6 +204,39 @@ def test_a_disturbed_batch_spoils_no_others(size: int) -> None:
 
     assert device.times == 0
     assert learned == Learned(tokens=64, overhead=32)
+
+
+def test_nothing_is_learned_while_others_use_the_processor() -> None:
+    sizes = [32 << doubling for doubling in range(12)]
+    cost = each_token({32: 1.0, 64: 0.5, 128: 0.6})
+
+    assert Shared(cost, sizes, 0.67).probe(512) is None
+    # Long passes are disturbed, short ones are done before others have their turn.
+    assert Shared(cost, sizes[3:], 0.5).probe(512) is None
+    assert Shared(cost, sizes, 0.9).probe(512) is not None
+
+
+def test_nothing_is_learned_if_the_last_look_was_disturbed() -> None:
+    class Late(Shared):
+        def share(self, tokens: int) -> float:
+            return 0.5 if self.passes.count(256) > 2 else 1.0
+
+    cost = each_token({32: 1.0, 64: 0.5, 128: 0.6, 256: 1.2})
+
+    assert Late(cost, [], 1.0).probe(512) is None
+    assert Shared(cost, [], 1.0).probe(512) == Learned(tokens=64, overhead=32, most=128)
+
+
+def test_a_thread_that_waits_is_one_whose_processor_is_taken() -> None:
+    def forward(rows: Sequence[Chunk]) -> None:
+        time.sleep(0.001 * len(rows))
+
+    def sample(length: int) -> Chunk:
+        return Chunk({}, length)
+
+    assert probe(forward, sample, computed=time.thread_time) is None
+    # It is right to wait for another device.
+    assert probe(forward, sample) is not None
 
 
 def test_a_learned_budget_is_kept_and_not_probed_again(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ More is not better: on a CPU what leaves the caches costs more than another pass
 time grows with the batch once it is busy. So passes of doubling size are timed until the rate of
 tokens falls, and the smallest size near the peak is taken. One row alone is such a size too, and
 all others are held against it: no batch may take longer than its rows one after another.
+
+On a CPU whose other processes want it too, short passes fit between their turns and long ones do
+not, so batches look slower than they are. What is found there is not believed.
 """
 
 import logging
@@ -36,6 +39,9 @@ _SLOWER: Final = 0.95
 # So often it is looked again, for so many seconds, since no batch will be as large from then on.
 _LOOKS: Final = 3
 _LOOK_SECONDS: Final = 1.0
+# A thread that computes for less of the time than this shares its CPU with others: alone it is at
+# 0.9 and above, and beside one other process at two thirds.
+_OWN: Final = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,7 @@ def probe(
     sample: Callable[[int], Chunk | None],
     clock: Callable[[], float] = time.perf_counter,
     least: int = 0,
+    computed: Callable[[], float] | None = None,
 ) -> Learned | None:
     """Time forward passes of growing size.
 
@@ -68,9 +75,12 @@ def probe(
         clock: Seconds.
         least: Passes of so many tokens are timed even where smaller ones are better, unless they
             take too long.
+        computed: Seconds for which a CPU has computed for this thread; None where passes run on
+            another device, for which the thread only waits.
 
     Returns:
-        What was learned; None if there are no sample rows, or not one batch succeeded.
+        What was learned; None if there are no sample rows, not one batch succeeded, or other
+        processes kept the CPU from this one.
 
     Raises:
         RuntimeError: The device is lost to this process.
@@ -78,11 +88,11 @@ def probe(
     row = sample(_LENGTH)
     if row is None:
         return None
-    passes = _Passes(forward, row, clock)
+    passes = _Passes(forward, row, clock, computed or clock)
     rates: dict[int, float] = {}
     too_much = False
     try:
-        passes.seconds(1)  # the first pass pays for what all later ones find ready
+        forward([row])  # the first pass pays for what all later ones find ready
         began = clock()
         lone = passes.shortest(1)
         for doubling in count(1):
@@ -102,7 +112,7 @@ def probe(
     except Exception as error:  # noqa: BLE001 - a probe decides nothing about the model's health
         _pass_over(error)
         too_much = is_out_of_memory(error)
-    if not rates:
+    if not rates or passes.were_disturbed():
         return None
     peak = max(rates.values())
     best = min(rows for rows, rate in rates.items() if rate >= _NEAR * peak)
@@ -112,7 +122,9 @@ def probe(
         most = next((rows // 2 for rows in suspects if passes.are_slower(rows)), None)
     except Exception as error:  # noqa: BLE001 - as above
         _pass_over(error)
-    # What was not timed since time ran out, or the machine had other work, may well be better.
+    if passes.were_disturbed():
+        return None
+    # What was not timed since time ran out may well be better.
     if most is None and too_much and max(rates) * row.length < least:
         most = max(rates)
     overhead = max(0.0, row.length * peak / rates[1] - row.length)
@@ -127,16 +139,37 @@ class _Passes:
     """Times passes of equal rows."""
 
     def __init__(
-        self, forward: Callable[[Sequence[Chunk]], Any], row: Chunk, clock: Callable[[], float]
+        self,
+        forward: Callable[[Sequence[Chunk]], Any],
+        row: Chunk,
+        clock: Callable[[], float],
+        computed: Callable[[], float],
     ) -> None:
-        self._forward, self._row, self._clock = forward, row, clock
+        self._forward, self._row = forward, row
+        self._clock, self._computed = clock, computed
+        self._took = self._own = 0.0
 
     def seconds(self, rows: int, passes: int = 1) -> float:
         """Time passes of so many rows, one after another."""
-        began = self._clock()
+        began, before = self._clock(), self._computed()
         for _ in range(passes):
             self._forward([self._row] * rows)
-        return self._clock() - began
+        took = self._clock() - began
+        self._took += took
+        self._own += self._computed() - before
+        return took
+
+    def were_disturbed(self) -> bool:
+        """Tell whether other processes kept the CPU from the passes since this was last asked."""
+        disturbed = self._own < _OWN * self._took
+        if disturbed:
+            logger.info(
+                "the CPU is busy with other work, which got %d %% of its time: no best batch is "
+                "learned before the next start",
+                100 - 100 * self._own / self._took,
+            )
+        self._took = self._own = 0.0
+        return disturbed
 
     def shortest(self, rows: int) -> float:
         """Time a pass some times: whatever disturbs it makes it longer."""
