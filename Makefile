@@ -2,10 +2,6 @@
 # Options go through ARGS: make demo ARGS="--device cpu", make test ARGS="-k redis".
 
 ARGS ?=
-# Three processes, each with whole files, since the tests of one file share servers and workers: on
-# two cores, since much of a test is waiting. The long files come first, so that no process is left
-# with them at the end.
-PYTEST := .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 # Models stay in the clone, beside .venv.
 export STOKER_CACHE_DIR ?= $(CURDIR)/.cache/stoker
 
@@ -25,7 +21,7 @@ up: setup ## Redis, a worker, a courier and Flower, until Ctrl-C
 	@.venv/bin/stoker up $(ARGS)
 
 test: setup ## all tests
-	@$(PYTEST) $(ARGS)
+	@sh scripts/test.sh $(ARGS)
 
 bench: setup ## measure Stoker beside its peers; see docs/benchmarks.md
 	@.venv/bin/python -m benchmarks $(ARGS)
@@ -35,7 +31,7 @@ check: setup ## style, types, layering, and all tests
 	@.venv/bin/ruff format --check .
 	@.venv/bin/python scripts/typecheck.py
 	@.venv/bin/lint-imports
-	@$(PYTEST) $(ARGS)
+	@sh scripts/test.sh $(ARGS)
 
 judge: setup ## what Celery documents of itself, asked of Stoker's transport, of kombu's, and of Stoker's tasks
 	@.venv/bin/python -m pytest tests/celery $(ARGS)
