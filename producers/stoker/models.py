@@ -12,10 +12,13 @@ from stoker_tasks.errors import StokerError, Unserved, by_type
 if TYPE_CHECKING:
     from stoker_config.serving import ModelState, Registry
 
-# The names of the workers' commands, and the seconds in which a worker's event loop answers them.
+# The names of the workers' commands.
 _PRELOAD: Final = "stoker_preload"
 _EVICT: Final = "stoker_evict"
-_SECONDS: Final = 10.0
+# A worker's event loop answers within so many seconds. One that has just become ready listens a
+# second later, and what is said before that is lost: so it is told again, which changes nothing.
+_SECONDS: Final = 3.0
+_TIMES: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +81,25 @@ def _ask(
     there = [each.worker for each in registry.workers() if pool in each.pools]
     if not there:
         raise Unserved(f"no worker serves the pool {pool}: start one", {"pool": pool})
-    replies = app.control.broadcast(
-        command, arguments=wish, destination=there, reply=True, timeout=_SECONDS, limit=len(there)
-    )
-    said: dict[str, dict[str, Any]] = {
-        worker: reply for each in replies for worker, reply in each.items()
-    }
-    silent = sorted(set(there) - set(said))
-    if silent:
-        raise Unserved(f"{', '.join(silent)} did not answer within {_SECONDS:.0f} s: try again")
+    said: dict[str, dict[str, Any]] = {}
+    silent = there
+    for _ in range(_TIMES):
+        for reply in app.control.broadcast(
+            command,
+            arguments=wish,
+            destination=silent,
+            reply=True,
+            timeout=_SECONDS,
+            limit=len(silent),
+        ):
+            said |= reply
+        silent = sorted(set(there) - set(said))
+        if not silent:
+            break
+    else:
+        raise Unserved(
+            f"{', '.join(silent)} did not answer within {_TIMES * _SECONDS:.0f} s: try again"
+        )
     return [Answer(worker=worker, tasks=_tasks(worker, said[worker])) for worker in there]
 
 
