@@ -92,6 +92,7 @@ def contenders(bench: Bench, options: Options, model: str, offline: Offline) -> 
                 values=(1,) if options.quick else (1, 4, 16, 64),
                 least="a worker takes one message at least",
                 most=edge,
+                further=() if options.quick else (256, 1024),
             ),
             start=lambda value: _serving(plain(bench, model, prefetch=value)),
             words=lambda value: f"pipeline per job, prefetch {value:g}",

@@ -1,6 +1,7 @@
 """The search for a system's best setting over a published grid."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
@@ -69,19 +70,41 @@ def scan(grid: Grid, measure: Callable[[float], float], rounds: int, system: str
         rounds: How often each is tried.
         system: Whose setting it is, for messages.
     """
-    tried: dict[float, list[float]] = {value: [] for value in grid.values}
-    for _ in range(rounds):
-        for value in grid.values:
-            tried[value].append(measure(value))
-    found = judge(grid, tried, system)
-    if found.problem:
-        for value in once_more(grid):
-            tried[value].append(measure(value))
-        found = judge(grid, tried, system)
-    while found.problem and found.value == grid.values[-1] and grid.further:
+    return scan_cases(grid, lambda value: {system: measure(value)}, rounds)[system]
+
+
+def scan_cases(
+    grid: Grid, measure: Callable[[float], Mapping[str, float]], rounds: int
+) -> dict[str, Best]:
+    """Scan a grid once for several cases, since starting a system takes long.
+
+    Args:
+        grid: What to try.
+        measure: Gives jobs a second at one value, by case in words; none if the system cannot run.
+        rounds: How often each value is tried.
+
+    Returns:
+        What was found for each case; nothing if the system cannot run.
+    """
+    tried: defaultdict[str, dict[float, list[float]]] = defaultdict(dict)
+
+    def judged_by(values: Iterable[float]) -> dict[str, Best]:
+        for value in values:
+            rates = measure(value)
+            if not rates:
+                return {}
+            for case, rate in rates.items():
+                tried[case].setdefault(value, []).append(rate)
+        return {case: judge(grid, rates, case) for case, rates in tried.items()}
+
+    found = judged_by(rounds * grid.values)
+    if any(each.problem for each in found.values()):
+        found = judged_by(once_more(grid))
+    while grid.further and any(
+        each.problem and each.value == grid.values[-1] for each in found.values()
+    ):
         grid = grid.wider()
-        tried[grid.values[-1]] = [measure(grid.values[-1]) for _ in range(rounds + _AGAIN)]
-        found = judge(grid, tried, system)
+        found = judged_by([grid.values[-1]] * (rounds + _AGAIN))
     return found
 
 

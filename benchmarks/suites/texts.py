@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from benchmarks.offline_process import offline
 from benchmarks.options import Options
 from benchmarks.picture import RATIO
 from benchmarks.report import Report, Row, absent, loses, losing
-from benchmarks.scan import Best, Grid, judge, once_more
+from benchmarks.scan import Best, Grid, scan_cases
 from benchmarks.services import Answer, Bench
 from stoker.demo.models import embedding_model
 from stoker.local.errors import NotReady, ProcessDied
@@ -108,25 +108,15 @@ def _scan(
     at: int,
 ) -> dict[str, Best]:
     """Scan a system's grid once for all mixes, since starting it takes long."""
-    tried: dict[str, dict[float, list[float]]] = {
-        mix.name: {value: [] for value in grid.values} for mix in cases
-    }
+    words = {mix.name: f"{system.name}, {mix.name}," for mix in cases}
 
-    def judged_by(values: Iterable[float]) -> dict[str, Best]:
-        for value in values:
-            _say(f"texts: scan, {system.name}, {system.words(value)}")
-            for mix, ran in _run(system, value, cases, options.scan_texts, found, at):
-                tried[mix.name][value].append(ran.rate)
-        if at in found.reasons:
-            return {}
-        return {
-            name: judge(grid, rates, f"{system.name}, {name},") for name, rates in tried.items()
-        }
+    def measure(value: float) -> dict[str, float]:
+        _say(f"texts: scan, {system.name}, {system.words(value)}")
+        runs = _run(system, value, cases, options.scan_texts, found, at)
+        return {words[mix.name]: ran.rate for mix, ran in runs}
 
-    best = judged_by(options.scan_rounds * grid.values)
-    if any(each.problem for each in best.values()):
-        best = judged_by(once_more(grid))
-    return best
+    best = scan_cases(grid, measure, options.scan_rounds)
+    return {name: best[case] for name, case in words.items() if case in best}
 
 
 def _wanted(

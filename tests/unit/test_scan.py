@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from benchmarks.scan import Grid, judge, once_more, scan
+from benchmarks.scan import Grid, judge, once_more, scan, scan_cases
 
 GRID = Grid(name="batch", values=(1, 2, 4, 8))
 
@@ -75,3 +75,29 @@ def test_beyond_an_edge_the_further_values_are_tried_until_the_best_lies_within(
 def test_of_a_long_grid_only_both_ends_are_tried_again() -> None:
     assert list(once_more(Grid(name="batch", values=(1, 2, 4, 8, 16)))) == [1, 2, 8, 16] * 2
     assert list(once_more(Grid(name="batch", values=(1, 2, 4)))) == [1, 2, 4] * 2
+
+
+def test_a_grid_is_widened_for_all_cases_if_one_of_them_is_best_on_its_edge() -> None:
+    grid = Grid(name="batch", values=(1, 2), least="no batch is smaller", further=(4, 8))
+    long = {1.0: 9.0, 2.0: 5.0, 4.0: 2.0}
+    short = {1.0: 1.0, 2.0: 5.0, 4.0: 3.0}
+
+    best = scan_cases(grid, lambda value: {"long": long[value], "short": short[value]}, 1)
+
+    assert [(best[case].value, best[case].problem) for case in ("long", "short")] == [
+        (1, ""),
+        (2, ""),
+    ]
+    assert best["long"].tried == {1: [9.0] * 3, 2: [5.0] * 3, 4: [2.0] * 3}
+    assert best["long"].remark == "batch=1: no batch is smaller"
+
+
+def test_of_a_system_that_cannot_run_nothing_is_found() -> None:
+    asked: list[float] = []
+
+    def measure(value: float) -> dict[str, float]:
+        asked.append(value)
+        return {"long": 1.0} if value == 1 else {}
+
+    assert scan_cases(GRID, measure, 2) == {}
+    assert asked == [1, 2]
