@@ -96,9 +96,13 @@ class Faults:
     # -- the strikes -----------------------------------------------------------------------------
 
     def _kill(self) -> None:
-        slot = self._some_ready()
-        if slot is not None:
-            self._kill_in(slot)
+        deadline = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < deadline:
+            slot = self._some_ready()
+            if slot is None or self._kill_in(slot):
+                return
+            self._fleet.tend()
+            time.sleep(_TEND)
 
     def _kill_aimed(self) -> None:
         mark, lasts = self._plan.aim
@@ -107,20 +111,21 @@ class Faults:
             caught = [slot for slot in self._fleet.slots if slot.ready and slot.marks.has(mark)]
             if caught:
                 time.sleep(self._random.uniform(0, lasts))
-                self._kill_in(self._random.choice(caught))
-                return
+                if self._kill_in(self._random.choice(caught)):
+                    return
             time.sleep(_AIM_LOOK)
         self._kill()
 
-    def _kill_in(self, slot: Slot) -> None:
+    def _kill_in(self, slot: Slot) -> bool:
         # kombu's transport is not stopped first: that would keep its window of loss open longer.
         own = self._plan.build in ("stoker", "mutant")
         kill = kill_in(slot, self._client if own else None)
         if kill is None:
-            return
+            return False
         self.struck.kills.append(kill)
         if kill.held:
             self._recovery.follow(kill)
+        return True
 
     def _terminate(self) -> None:
         slot = self._some_ready()

@@ -3,18 +3,25 @@
 import re
 import signal
 import time
+from collections.abc import Collection
 from typing import Any, Final
 
 import redis
 
 from benchmarks.chaos.fleet import Slot
 from benchmarks.chaos.recovery import Kill
+from stoker_config import keys
 
+# After so many deaths of its workers a job is given up as `poison`, by rule.
+_POISON: Final = 3
 _JOB_ID: Final = re.compile(rb'"id": "([^"]+)"')
 
 
 def kill_in(slot: Slot, client: Any) -> Kill | None:
-    """Kill the worker process of a place; gives None if there was none.
+    """Kill the worker process of a place; gives None if there was none, or it is spared.
+
+    It is spared if it runs a job of which this would be the last of the deaths that make poison: no
+    job of a run is guilty of anything, and the system cannot know that.
 
     Args:
         slot: The place.
@@ -26,6 +33,9 @@ def kill_in(slot: Slot, client: Any) -> Kill | None:
         return None
     phase = slot.marks.phase()
     held = held_by(client, worker_id) if worker_id else {}
+    if held and _has_last_chance(client, set(held.values())):
+        slot.signal(signal.SIGCONT)
+        return None
     if not slot.signal(signal.SIGKILL):
         return None
     kill = Kill(slot.place.supervised, phase, held, time.monotonic())
@@ -50,3 +60,16 @@ def held_by(client: Any, worker_id: str) -> dict[str, str]:
         if found:
             held[tag.decode()] = found[1].decode()
     return held
+
+
+def _has_last_chance(client: Any, jobs: Collection[str]) -> bool:
+    """Tell whether one of these jobs is running, and would be given up after one more death."""
+    try:
+        running = client.zmscore(keys.RUNNING, [*jobs])
+        deaths = client.mget([keys.deaths(job) for job in jobs])
+    except redis.RedisError:
+        return False
+    return any(
+        since is not None and int(count or 0) >= _POISON - 1
+        for since, count in zip(running, deaths, strict=True)
+    )
