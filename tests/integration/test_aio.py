@@ -1,4 +1,4 @@
-"""The asyncio client: the same calls on a real loop, and any number of waits on two connections."""
+"""The asyncio client: the same calls on a real loop; any number of waits on three connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -157,7 +157,7 @@ def test_an_idempotency_key_is_one_for_both_clients(
 # -- waiting ---------------------------------------------------------------------------------------
 
 
-def test_thousands_of_waits_share_two_connections_and_few_commands(redis_url: str) -> None:
+def test_thousands_of_waits_share_three_connections_and_few_commands(redis_url: str) -> None:
     async def test(store: Store) -> None:
         ids = [new_id() for _ in range(WAITS)]
         before = store.connections()
@@ -167,7 +167,8 @@ def test_thousands_of_waits_share_two_connections_and_few_commands(redis_url: st
             await until(lambda: store.subscribed() == WAITS)
             await until(lambda: store.said().get("mget", 0) > 0)
             waiting = await asyncio.to_thread(store.at_rest)
-            assert store.connections() - before <= 2
+            # One listens, one reads results, and one may look where workers store them.
+            assert store.connections() - before <= 3
             store.server.config_resetstat()
             await asyncio.sleep(0.5)
             assert store.said() == {}

@@ -1,4 +1,4 @@
-"""Waiting for results: two connections for any number of waits, and silence while nothing comes."""
+"""Waiting for results: three connections for any number of waits, silence while nothing comes."""
 
 import json
 import threading
@@ -76,7 +76,7 @@ def store(redis_url: str) -> Iterator[Store]:
         yield store
 
 
-def test_two_thousand_waits_share_two_connections_and_few_commands(
+def test_two_thousand_waits_share_three_connections_and_few_commands(
     client: Client, store: Store
 ) -> None:
     ids = [new_id() for _ in range(WAITS)]
@@ -101,7 +101,8 @@ def test_two_thousand_waits_share_two_connections_and_few_commands(
     until(lambda: store.said().get("mget", 0) > 0)
     waiting = store.at_rest()
 
-    assert store.connections() - before <= 2
+    # One listens, one reads results, and one may look meanwhile where workers store them.
+    assert store.connections() - before <= 3
     assert sum(waiting.values()) <= 2 * WAITS
     store.server.config_resetstat()
 
