@@ -2,8 +2,6 @@
 # Runs all tests; what it is given goes to pytest.
 set -eu
 cd "$(dirname "$0")/.."
-# Models stay in the clone, beside .venv.
-export STOKER_CACHE_DIR="${STOKER_CACHE_DIR:-$PWD/.cache/stoker}"
 # Three processes, each with whole files, since the tests of one file share servers and workers: on
 # two cores, since much of a test is waiting. The long files come first, so that no process is left
 # with them at the end.

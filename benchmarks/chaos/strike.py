@@ -11,9 +11,8 @@ import redis
 from benchmarks.chaos.fleet import Slot
 from benchmarks.chaos.recovery import Kill
 from stoker_config import keys
+from stoker_config.lapsed import POISON
 
-# After so many deaths of its workers a job is given up as `poison`, by rule.
-_POISON: Final = 3
 _JOB_ID: Final = re.compile(rb'"id": "([^"]+)"')
 
 
@@ -70,6 +69,6 @@ def _has_last_chance(client: Any, jobs: Collection[str]) -> bool:
     except redis.RedisError:
         return False
     return any(
-        since is not None and int(count or 0) >= _POISON - 1
+        since is not None and int(count or 0) >= POISON - 1
         for since, count in zip(running, deaths, strict=True)
     )

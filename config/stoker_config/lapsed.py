@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # For how long the deaths and the starts of a job are remembered.
 COUNT_SECONDS: Final = 7 * DAY
+# After so many workers have died of a job, it is not started again.
+POISON: Final = 3
 
 # A job that is given back while it is marked as running was running when its worker died: `died`
 # counts that. The mark goes with the counting, so that each death counts once. One that only waited

@@ -21,6 +21,7 @@ from stoker import Client, State, TextClassification
 from stoker_config import keys
 from stoker_config.serving import ModelState, Registry, Serving
 from stoker_tasks.catalog import CATALOG
+from tests.support.serving import serving
 from tests.support.until import until
 from tests.support.worker import ROOT, Worker, environment
 
@@ -403,19 +404,7 @@ def test_a_worker_is_checked_by_its_name(cli: Cli, redis_url: str) -> None:
         registry = Registry(server)
 
         def checked(name: str = "w1@test", ready: bool = True, ailing: str = "") -> tuple[int, str]:
-            registry.announce(
-                Serving(
-                    worker="w1@test",
-                    pools=("default",),
-                    tasks=(),
-                    defaults={},
-                    models=(),
-                    warm=(),
-                    device="cpu",
-                    ready=ready,
-                    ailing=ailing,
-                )
-            )
+            registry.announce(serving(ready=ready, ailing=ailing))
             done = cli("models", "check", name)
             return done.returncode, done.stdout + done.stderr
 

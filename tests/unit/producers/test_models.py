@@ -8,7 +8,8 @@ import pytest
 import redis
 
 from stoker import errors, models
-from stoker_config.serving import Registry, Serving
+from stoker_config.serving import Registry
+from tests.support.serving import serving
 
 
 class Deaf:
@@ -30,17 +31,7 @@ def registry(redis_url: str) -> Iterator[Registry]:
     with redis.Redis.from_url(redis_url) as client:
         registry = Registry(client)
         for name in ("w1@test", "w2@test"):
-            registry.announce(
-                Serving(
-                    worker=name,
-                    pools=("default",),
-                    tasks=(),
-                    defaults={},
-                    models=(),
-                    warm=(),
-                    device="cpu",
-                )
-            )
+            registry.announce(serving(name))
         yield registry
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from itertools import count
 from typing import Final, Protocol
 
+from stoker_config.lapsed import POISON
 from stoker_tasks.errors import Canceled, Internal, InvalidInput, Poison, StokerError
 from stoker_tasks.job import Job
 from stoker_tasks.wire import read_job
@@ -25,8 +26,6 @@ from stoker_workers.engine.watching import Watching
 
 logger = logging.getLogger(__name__)
 
-# After so many workers have died of a job, it is not started again.
-_DEATHS: Final = 3
 # Deaths beside a job after which it waits for no model any more. Those that new jobs want are
 # loaded without a trial, and there may always be one that kills.
 _LOADS: Final = 5
@@ -218,7 +217,7 @@ class Preparing:
     def _suspect(self, work: Work) -> None:
         """Find out what a job that was delivered before is suspected of."""
         deaths = self._outlet.deaths(work.delivery)
-        if deaths.caused is not None and deaths.caused >= _DEATHS:
+        if deaths.caused is not None and deaths.caused >= POISON:
             raise Poison(
                 f"{deaths.caused} workers died while they ran this job; it is kept as a dead "
                 "letter for an operator to look at",
